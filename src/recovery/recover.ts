@@ -52,6 +52,7 @@ import type { Positions } from "../store/positions.ts"
 import { readSynced, writeSynced } from "../store/synced.ts"
 import { SysError } from "../sys/errno.ts"
 import { fileExists, renameFile, unlinkFile } from "../sys/file.ts"
+import { databaseNameProblem } from "../wire/database-name.ts"
 import { isOnlyDrop } from "./dropped-database.ts"
 import { isBlank, removeEmptyDatabase } from "./empty-database.ts"
 import { makeFirstTransaction } from "./first-transaction.ts"
@@ -123,8 +124,18 @@ export function recoverDatabases(
       onRefused(name, messageOf(error), mayPass(error))
     }
   }
+  sayUnusable(dataDir.unusableNames(), log)
   clearUnkept(dataDir)
   return states
+}
+
+/** One line, however many there are. */
+function sayUnusable([first, ...more]: readonly string[], log: Logger): void {
+  if (first === undefined) return
+  const others = more.length === 0 ? undefined : more.length
+  log.error("a database is left out for its name, its files are left as they are", {
+    ...{ db: first, problem: databaseNameProblem(first), others },
+  })
 }
 
 /** Without what is in the log it would be another history, which takes the place of acknowledged transactions. */

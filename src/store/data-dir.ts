@@ -283,16 +283,28 @@ export class DataDir {
     }
   }
 
-  /**
-   * Names of the selected databases that have a directory, sorted. The original keeps super-journals as databases; they
-   * are left as they are.
-   */
+  /** Names of the selected databases that have a directory, sorted. */
   databaseNames(): string[] {
+    return this.#directoryNames()
+      .filter((name) => databaseNameProblem(name) === undefined)
+      .sort()
+  }
+
+  /**
+   * Names of the selected directories that no database may have, for the log: no replica would take them. The original
+   * keeps super-journals as databases; nobody misses those.
+   */
+  unusableNames(): string[] {
+    return this.#directoryNames()
+      .filter((name) => databaseNameProblem(name) !== undefined && !SUPER_JOURNAL.test(name))
+      .sort()
+  }
+
+  #directoryNames(): string[] {
     return listDirectory("data:list", join(this.root, "dbs"))
       .filter((entry) => entry.isDirectory())
       .map((entry) => entry.name)
-      .filter((name) => this.#databases.matches(name) && !SUPER_JOURNAL.test(name))
-      .sort()
+      .filter((name) => this.#databases.matches(name))
   }
 
   /** Names of the selected databases that something else than a directory has: nobody can have these databases. */

@@ -2,7 +2,7 @@
  * Open file description locks (F_OFD_*): byte ranges that conflict with SQLite's POSIX locks like those of another
  * process. They go when their descriptor is closed, not when any descriptor of ours is.
  */
-import { fstatSync } from "node:fs"
+import { fstatSync, readFileSync } from "node:fs"
 import { plainCall } from "./call.ts"
 import { Errno } from "./errno.ts"
 import type { Fd } from "./file.ts"
@@ -71,6 +71,20 @@ export function lockHolder(
  */
 export function isAwaited(locks: string, file: string): boolean {
   return locks.split("\n").some((line) => line.includes("->") && line.includes(` ${file} `))
+}
+
+/** The content of /proc/locks. */
+export function readLocks(): string {
+  return readFileSync("/proc/locks", "latin1")
+}
+
+/** The same; undefined when it is not known now, because this thread can open no more files. */
+export function locksIfKnown(): string | undefined {
+  try {
+    return readLocks()
+  } catch {
+    return undefined
+  }
 }
 
 /**

@@ -222,7 +222,7 @@ export function unmount(directory: string): string | undefined {
   if (userId() !== 0) {
     const command = ["-u", "-z", "--", directory]
     const ended = spawnSync("fusermount3", command, { stdio: ["ignore", "ignore", "pipe"] })
-    if (ended.status === 0 || mountsAt(directory).length === 0) return undefined
+    if (ended.status === 0 || mountsIfKnown(directory)?.length === 0) return undefined
     return ended.error?.message ?? ended.stderr.toString().trim()
   }
   const error = libc.umount2(pathAddress(directory), 0) < 0 ? errno() : 0
@@ -243,6 +243,15 @@ export function mountsAt(directory: string): MountEntry[] {
   return parseMountInfo(readFileSync("/proc/self/mountinfo", "utf8")).filter(
     (mount) => mount.directory === path,
   )
+}
+
+/** The same; undefined when it is not known now, because this process can open no more files or has no memory. */
+export function mountsIfKnown(directory: string): MountEntry[] | undefined {
+  try {
+    return mountsAt(directory)
+  } catch {
+    return undefined
+  }
 }
 
 const LINKS_MAX = 40 // Linux: MAXSYMLINKS

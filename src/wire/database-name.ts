@@ -25,10 +25,16 @@ export const SUPER_JOURNAL = /-mj[0-9A-F]{9}$/
 export function validateDatabaseName(name: string): void {
   const problem = databaseNameProblem(name)
   if (problem === undefined) return
-  const shown = JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}…` : name)
+  const shown = JSON.stringify(shownName(name))
   throw new LitefsError("name-invalid", `Cannot use ${shown} as a database name: ${problem}`)
 }
 
+/** The start of a name that somebody outside has made up. */
+export function shownName(name: string): string {
+  return name.length > 80 ? `${name.slice(0, 80)}…` : name
+}
+
+/** Why no database may have the name; undefined when one may. */
 export function databaseNameProblem(name: string): string | undefined {
   if (name === "") return "it is empty"
   const size = Buffer.byteLength(name)

@@ -278,6 +278,30 @@ test.each([
   },
 )
 
+test("Handoffs.takeOffer() answers one offer at a time, and of a flood the last", async () => {
+  using log = new LogLines()
+  const answers: PromiseWithResolvers<NodeAnswer>[] = []
+  const asked: string[] = []
+  const scene = new Scene([], {
+    call: (_url, _method, path) => {
+      asked.push(path)
+      const answer = Promise.withResolvers<NodeAnswer>()
+      answers.push(answer)
+      return answer.promise
+    },
+  })
+  const taken = Array.from({ length: 10_000 }, (_, i) =>
+    scene.handoffs.takeOffer(`t${i}`, "http://p:1"),
+  )
+  expect(asked).toEqual(["/handoff?token=t0"])
+  answers[0]?.reject(new Error("it went away"))
+  while (answers.length < 2) await Promise.resolve()
+  answers[1]?.reject(new Error("it went away"))
+  await Promise.all(taken)
+  expect(asked).toEqual(["/handoff?token=t0", "/handoff?token=t9999"])
+  expect(log.lines.length).toBe(1)
+})
+
 describe("Handoffs.handOff()", () => {
   const REFUSALS: readonly (readonly [what: string, Partial<HandoffsContext>, problem: string])[] =
     [

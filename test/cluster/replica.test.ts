@@ -420,14 +420,29 @@ describe("Replica", () => {
     "app.db-wal",
     ".primary",
     "x".repeat(255),
-  ])("Replica hands on no file for the name %p", async (name) => {
-    await using fixture = await Fixture.open()
+  ])("Replica leaves the name %p out, and goes on with the others", async (database) => {
+    const told: string[] = []
+    await using fixture = await Fixture.open({
+      onBadName: (name) => told.push(name),
+      onListed: (name) => told.push(`listed ${name}`),
+      onHead: (name) => told.push(`head ${name}`),
+      onUnknown: (name) => told.push(`unknown ${name}`),
+    })
     const response = await fixture.accept()
-    response.write(ltx(name, new Uint8Array(100)))
-    await fixture.reconnect()
-    await fixture.accept(2)
-    expect(fixture.files.size).toBe(0)
-    expect(fixture.log.lines.at(-1)).toContain("as a database name")
+    const pos = { txid: 5n, checksum: 1n << 63n }
+    response.write(
+      concat(
+        encodeFrame({ type: "listed", pos, state: "present", database }),
+        encodeFrame({ type: "head", txid: 5n, database }),
+        encodeFrame({ type: "dropDb", database }),
+        ltx(database, new Uint8Array(100_000)),
+        ltx("good.db", new Uint8Array(9)),
+        READY,
+      ),
+    )
+    await fixture.replica.ready
+    expect(told).toEqual([database, database, database, database])
+    expect([...fixture.files.values()].map((file) => file.database)).toEqual(["good.db"])
   })
 
   test("Replica asks for the databases of its filter, and drops what is not of them", async () => {

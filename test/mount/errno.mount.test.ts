@@ -170,6 +170,22 @@ test.skipIf(!canMount)(
   30_000,
 )
 
+test.skipIf(!canMount)(
+  "a name that no database can have is refused, and the other databases go on to replicas",
+  async () => {
+    await using scope = await pair()
+    const { primary, replica } = scope
+    const names = [".primary2", ".lagoon.db", "-wal", "-lock"]
+    const operations = names.map((name) => open(name, "wx"))
+    const refused = Object.fromEntries(operations.map((operation) => [operation, "EACCES"]))
+    expect(fileOperations(primary, operations)).toEqual(refused)
+    await primary.logged(/Cannot make .*primary2.* are reserved/)
+    expect(existsSync(join(primary.mount, ".primary2"))).toBe(false)
+    sqlite3(primary, "x.db", "create table t(x)")
+    await caughtUp(primary, replica, "x.db")
+  },
+)
+
 test("every difference from the original has its reason, and nothing else has one", () => {
   for (const [operation, ours, original, better] of ROWS) {
     const [a, b] = [ours, original ?? ours]

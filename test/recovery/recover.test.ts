@@ -636,4 +636,18 @@ describe("recoverDatabase() after a clean stop", () => {
     writeFileSync(database.path("database"), "no database")
     expect(() => recover(directory)).toThrow(LitefsError)
   })
+  test("recoverDatabases() leaves a database out whose name no replica takes", () => {
+    using directory = new DataDirectory()
+    directory.database("a.db", 2)
+    directory.database(".primary2", 2)
+    directory.database("b.db-lock", 2)
+    const log = new RecordedLog()
+    const positions = Positions.create()
+    const dataDir = new DataDir(directory.root)
+    expect([...recoverDatabases(dataDir, positions, log.logger).keys()]).toEqual(["a.db"])
+    expect(log.lines).toEqual([
+      "error: a database is left out for its name, its files are left as they are",
+    ])
+    expect(dataDir.databaseNames()).toEqual(["a.db"])
+  })
 })

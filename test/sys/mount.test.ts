@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test"
+import { spawnSync } from "node:child_process"
+import { join } from "node:path"
 import { mountsAt, parseMountInfo } from "../../src/sys/mount.ts"
 
 describe("parseMountInfo()", () => {
@@ -38,4 +40,24 @@ describe("parseMountInfo()", () => {
 test("mountsAt() finds what is mounted exactly there", () => {
   expect(mountsAt("/proc").map(({ type }) => type)).toContain("proc")
   expect(mountsAt("/proc/self")).toEqual([])
+})
+
+test("what a process asks /proc for is not known while it can open no more files, and is no error", () => {
+  const source = join(import.meta.dir, "../../src/sys")
+  const program = `
+    import fs from "node:fs"
+    import { mountsIfKnown } from "${source}/mount.ts"
+    import { locksIfKnown } from "${source}/locks.ts"
+    const known = () => [mountsIfKnown("/") !== undefined, locksIfKnown() !== undefined]
+    const before = known()
+    try { for (;;) fs.openSync("/dev/null") } catch {}
+    const after = known()
+    console.log(JSON.stringify([before, after]))
+  `
+  const ended = spawnSync(
+    "sh",
+    ["-c", 'ulimit -n 128 && exec "$0" -e "$1"', process.execPath, program],
+    { encoding: "utf8" },
+  )
+  expect([ended.stdout.trim(), ended.stderr]).toEqual(["[[true,true],[false,false]]", ""])
 })

@@ -11,7 +11,7 @@ import { LitefsError } from "../../lib/errors.ts"
 import { Gate } from "../../lib/gate.ts"
 import type { Txid } from "../../ltx/pos.ts"
 import type { DatabaseFilter } from "../../wire/database-filter.ts"
-import { validateDatabaseName } from "../../wire/database-name.ts"
+import { databaseNameProblem } from "../../wire/database-name.ts"
 import type {
   Frame,
   JudgedFrame,
@@ -62,6 +62,8 @@ export interface IncomingStreamOptions {
   onUnknown?(database: string): void
   /** Where the primary is with a database: all databases at the beginning, then news. */
   onListed?(database: string, listed: ListedDatabase): void
+  /** The primary sends something for a name that no database can have: it is dropped, and the others go on. */
+  onBadName?(database: string, problem: string): void
   /** Whether everything for it is dropped: see refused-databases.ts. */
   isLeftOut?(database: string): boolean
   /** An LTX file of the database is applied, or is refused, which ends the stream. */
@@ -204,7 +206,8 @@ export class IncomingStream {
         this.#hasEnded = true
         return
       case "dropDb":
-        if (this.#isWanted(frame.database)) this.#options.onUnknown?.(frame.database)
+        if (!this.#isName(frame.database) || !this.#isWanted(frame.database)) return
+        this.#options.onUnknown?.(frame.database)
         return
       case "judged":
         this.#verdict = frame
@@ -218,7 +221,7 @@ export class IncomingStream {
         return this.#options.onHeartbeat?.(frame.timestampMs, this.#allApplied())
       }
       case "head":
-        validateDatabaseName(frame.database)
+        if (!this.#isName(frame.database)) return
         return this.#options.onHead?.(frame.database, frame.txid)
       case "handoff":
         this.#allApplied().then(
@@ -230,8 +233,7 @@ export class IncomingStream {
         this.#saysWhetherWhole = true
         return
       case "listed":
-        validateDatabaseName(frame.database)
-        if (!this.#isWanted(frame.database)) return
+        if (!this.#isName(frame.database) || !this.#isWanted(frame.database)) return
         return this.#options.onListed?.(frame.database, { pos: frame.pos, state: frame.state })
       case "hwm":
       case "acknowledged":
@@ -249,6 +251,13 @@ export class IncomingStream {
     }
     all.then(done, done)
     return all
+  }
+
+  /** One bad name at the primary must not keep the other databases away. */
+  #isName(database: string): boolean {
+    const problem = databaseNameProblem(database)
+    if (problem !== undefined) this.#options.onBadName?.(database, problem)
+    return problem === undefined
   }
 
   #isWanted(database: string): boolean {
@@ -278,11 +287,11 @@ export class IncomingStream {
   }
 
   #startFile(database: string): void {
-    validateDatabaseName(database)
     const [resumable, verdict] = [this.#resumable, this.#verdict]
     this.#resumable = undefined
     this.#verdict = undefined
-    if (!this.#isTaken(database) || this.#resumeFile(database, resumable)) return
+    if (!this.#isName(database) || !this.#isTaken(database)) return
+    if (this.#resumeFile(database, resumable)) return
     const number = nextFile++
     const applied = this.#options.sink.applied(number)
     const token = resumable?.database === database ? resumable.token : undefined

@@ -13,7 +13,7 @@
 import { isIP } from "node:net"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
+import { LineLimit, type LogFields, logger } from "../../lib/log.ts"
 import { inTime } from "../../lib/until.ts"
 import { formatPos, type Pos } from "../../ltx/pos.ts"
 import { encodePositionMap } from "../../wire/position-map.ts"
@@ -99,9 +99,15 @@ export interface HandoffsContext {
 
 export class Handoffs {
   readonly #context: HandoffsContext
+  /** The last offer that has come and is not looked at yet. */
+  #offered: { readonly token: string; readonly url: string } | undefined
+  #isTaking = false
+  /** Who says that it is the primary can make offers without end. */
+  readonly #limit: LineLimit
 
   constructor(context: HandoffsContext) {
     this.#context = context
+    this.#limit = new LineLimit(context.clock)
   }
 
   /** Why this node must not become the primary; undefined when it may. */
@@ -235,16 +241,34 @@ export class Handoffs {
     )
   }
 
-  /** The primary offers its role, and everything that it has is applied here. */
+  /**
+   * The primary offers its role, and everything that it has is applied here. One offer is answered at a time, and then
+   * the last of those that came meanwhile: with a new offer, the one before is over.
+   */
   async takeOffer(token: string, url: string): Promise<void> {
+    this.#offered = { token, url }
+    if (this.#isTaking) return
+    this.#isTaking = true
+    try {
+      while (this.#offered !== undefined) {
+        const { token, url } = this.#offered
+        this.#offered = undefined
+        await this.#take(token, url)
+      }
+    } finally {
+      this.#isTaking = false
+    }
+  }
+
+  async #take(token: string, url: string): Promise<void> {
     const { call, hear, positions, isLeaving, reconnect, ineligibility } = this.#context
     if (isLeaving()) {
-      log.info("the primary offers its role, this node is stopping", { url })
+      this.#say("info", "the primary offers its role, this node is stopping", { url })
       return reconnect()
     }
     const problem = ineligibility()
     if (problem !== undefined) {
-      log.warn("the primary offers its role, this node cannot take it", { url, problem })
+      this.#say("warn", "the primary offers its role, this node cannot take it", { url, problem })
       return reconnect()
     }
     try {
@@ -252,13 +276,18 @@ export class Handoffs {
       const answer = await call(url, "POST", `/handoff?token=${encodeURIComponent(token)}`, body)
       hear(answer.headers, url)
       if (answer.status === 200) return
-      log.warn("the primary has not handed its role over", { url, problem: answer.text })
+      this.#say("warn", "the primary has not handed its role over", { url, problem: answer.text })
     } catch (error) {
       // If it has, its next message tells.
-      log.warn("the primary has not answered an accepted handoff", {
+      this.#say("warn", "the primary has not answered an accepted handoff", {
         ...{ url, problem: messageOf(error) },
       })
     }
+  }
+
+  #say(level: "info" | "warn", what: string, fields: LogFields): void {
+    const said = this.#limit.take(what)
+    if (said !== undefined) log[level](what, { ...fields, ...said })
   }
 
   /**

@@ -62,8 +62,12 @@ export class TlsFiles {
 function signatureOf(paths: readonly string[]): string {
   return paths
     .map((path) => {
-      const status = statSync(path, { throwIfNoEntry: false })
-      return status === undefined ? "none" : `${status.ino}.${status.size}.${status.mtimeMs}`
+      try {
+        const { ino, size, mtimeMs } = statSync(path)
+        return `${ino}.${size}.${mtimeMs}`
+      } catch (error) {
+        return messageOf(error) // read() says what is wrong
+      }
     })
     .join(" ")
 }

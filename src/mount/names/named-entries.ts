@@ -6,6 +6,7 @@ import { FuseError } from "../../fuse/fuse-error.ts"
 import { BackedFile } from "../../store/backed-file.ts"
 import { Errno } from "../../sys/errno.ts"
 import type { FileAccess } from "../../sys/file-access.ts"
+import { databaseNameProblem } from "../../wire/database-name.ts"
 import type { HaltFlocks } from "../databases/halt-flocks.ts"
 import type { MountedDatabase, MountedDatabaseContext } from "../databases/mounted-database.ts"
 import type { MountedDatabases } from "../databases/mounted-databases.ts"
@@ -110,10 +111,19 @@ export class NamedEntries {
     const { role, log, dataDir } = this.#context
     if (!role.isPrimary || !log.isOpen) throw FuseError.of(Errno.EACCES)
     checkNewDatabaseName(name)
+    this.#refuseBadName(name)
     const areNew = dataDir.makeDirectories(name)
     const database = this.#databases.find(name) ?? this.#databases.addNew(name)
     database.make(access, areNew)
     return new DatabaseEntry(nodeId, name, database)
+  }
+
+  /** A replica could not have the database, nor could a command name it. */
+  #refuseBadName(name: string): void {
+    const problem = databaseNameProblem(name)
+    if (problem === undefined) return
+    this.#context.refusals.say(`Cannot make ${JSON.stringify(name)}: ${problem}`, name)
+    throw FuseError.of(Errno.EACCES)
   }
 
   #makeFileOf(

@@ -20,10 +20,11 @@ import { decodeLease, isNewer, type LeaseRecord, leaseOf } from "../../cluster/r
 import type { Member } from "../../cluster/role/member.ts"
 import { systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
+import { logger, Once } from "../../lib/log.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import type { PeerWorker } from "../../peer/peer-worker.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
+import { shownName } from "../../wire/database-name.ts"
 import { PRIMARY_URL_HEADER } from "../../wire/protocol.ts"
 import { type Databases, epochOf } from "../storage/databases.ts"
 import type { OtherNodes } from "./other-nodes.ts"
@@ -60,6 +61,7 @@ export class FollowedPrimary {
   readonly #context: FollowedPrimaryContext
   readonly #tracker: LagTracker
   #replica: Replica | undefined // a primary has none
+  readonly #badNames = new Once()
   readonly #told = new Set<string>() // addresses that replicas have sent this node on to
   #outside: Outside | undefined // set while there is something to tell
   #hasFollowed = false
@@ -166,6 +168,14 @@ export class FollowedPrimary {
           databases.flags.noteRoom()
           refusals.applied(database)
         } else refusals.refused(database, error)
+      },
+      onBadName: (database, problem) => {
+        const shown = shownName(database)
+        if (!this.#badNames.take(shown)) return
+        log.error("the primary sends a database that cannot have its name, it is left out", {
+          db: shown,
+          problem,
+        })
       },
       onListed: (database, listed) => this.#list(database, listed),
       onUrl: (url) => {

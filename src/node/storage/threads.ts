@@ -26,6 +26,7 @@ import {
   type Mount,
   mountFuse,
   mountsAt,
+  mountsIfKnown,
   unmount,
 } from "../../sys/mount.ts"
 import { userId } from "../../sys/thread.ts"
@@ -231,7 +232,8 @@ export class Threads {
 
   /** Without the mount, clients would write to files of the directory below, and nobody would replicate those. */
   #look(): void {
-    const mounts = mountsAt(this.#context.options.fuseDir)
+    const mounts = mountsIfKnown(this.#context.options.fuseDir)
+    if (mounts === undefined) return // the next look may tell
     if (!mounts.some(({ device }) => device === this.#mountDevice)) this.#gone()
   }
 

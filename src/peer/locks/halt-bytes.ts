@@ -8,7 +8,6 @@
  *
  * The kernel reports none of this. While clients have such a file open to write, this thread polls it.
  */
-import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
@@ -16,7 +15,15 @@ import type { Sender } from "../../lib/port.ts"
 import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import { closeFile, type Fd, O_RDWR } from "../../sys/file.ts"
 import { openOwnFile } from "../../sys/file-access.ts"
-import { isAwaited, isLockedByOther, lockedName, tryLock, unlock } from "../../sys/locks.ts"
+import {
+  isAwaited,
+  isLockedByOther,
+  lockedName,
+  locksIfKnown,
+  readLocks,
+  tryLock,
+  unlock,
+} from "../../sys/locks.ts"
 import { untilLocked } from "./lock-wait.ts"
 
 const POLL_MS = 10
@@ -117,7 +124,8 @@ export class HaltBytes {
     for (const [database, file] of this.#files) {
       const { fd, state } = file
       if (state.kind === "held" && nowMs >= state.untilMs) {
-        locks ??= readLocks()
+        locks ??= locksIfKnown()
+        if (locks === undefined) continue // the next look may tell
         if (!isAwaited(locks, file.name)) continue
         file.state = { kind: "asked" }
         fs.tell("lockFileWanted", database)
@@ -135,8 +143,4 @@ export class HaltBytes {
 
 function tryLockWhole(fd: Fd): boolean {
   return tryLock(fd, "exclusive", 0, 0)
-}
-
-function readLocks(): string {
-  return readFileSync("/proc/locks", "latin1")
 }
