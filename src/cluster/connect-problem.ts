@@ -61,7 +61,10 @@ export function socketProblem(error: unknown): LitefsError {
     ECONNREFUSED: "nothing listens at the socket, the node is not running",
   }
   const problem = text[code]
-  const words = problem === undefined ? messageOf(error).split(". ")[0] : `${problem} (${code})`
+  const words =
+    problem === undefined
+      ? (protocolProblem(code) ?? messageOf(error).split(". ")[0])
+      : `${problem} (${code})`
   return new LitefsError("unavailable", String(words), { cause: error })
 }
 
@@ -113,7 +116,14 @@ function settingProblem(url: URL, error: unknown): string | undefined {
   if (url.port === "" && code === "ECONNREFUSED") {
     return `nothing listens at ${url.host}, and the URL has no port, it should be like ${url.origin}:${PORT}`
   }
-  return /^HPE_/.test(code) ? foreignText("it does not speak HTTP") : undefined
+  return protocolProblem(code)
+}
+
+/** What answers in another way than a node does. */
+function protocolProblem(code: string): string | undefined {
+  if (code === "UnexpectedRedirect") return foreignText("it redirects to another address")
+  const isOther = code === "Malformed_HTTP_Response" || /^HPE_/.test(code)
+  return isOther ? foreignText("it does not speak HTTP") : undefined
 }
 
 /** For a node that has been tried for a while. */

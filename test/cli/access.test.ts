@@ -162,7 +162,7 @@ describe("a command that calls a node", () => {
     const server = new ApiServer(
       { "/export": { GET: (_, response) => void response.end("content") } },
       {
-        headers: {},
+        headers: { "Litefs-Id": "0000000000000007" },
         authToken: SECRET,
         tls: new TlsFiles({ certPath, keyPath, caPath: certificates.ca }),
         clock: new FakeClock(),

@@ -4,6 +4,7 @@ import { createServer } from "node:net"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { ApiServer } from "../../src/http/server/server.ts"
+import { bindPrivately } from "../../src/sys/net/local-socket.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { FakeIo } from "../support/fake-io.ts"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"
@@ -11,7 +12,12 @@ import { TemporaryDirectory } from "../support/temporary-directory.ts"
 async function serveAt(path: string) {
   const server = new ApiServer(
     { "/promote": { POST: (_, response) => void response.end("promoted\n") } },
-    { headers: {}, authToken: "secret", tls: undefined, clock: new FakeClock() },
+    {
+      headers: { "Litefs-Id": "0000000000000007" },
+      authToken: "secret",
+      tls: undefined,
+      clock: new FakeClock(),
+    },
   )
   await server.listen({ host: "127.0.0.1", port: 0 })
   await server.listenLocally(path)
@@ -39,6 +45,15 @@ describe("the socket of the API", () => {
     expect((mode & 0o777).toString(8)).toBe("600")
     expect(await promote(`unix:${path}`)).toEqual(DONE)
     expect(await promote(`unix://${path}`)).toEqual(DONE)
+  })
+
+  test("a directory in its place is told in one line", async () => {
+    using directory = new TemporaryDirectory()
+    const path = join(directory.path, "api.sock")
+    mkdirSync(path)
+    await expect(bindPrivately(path, async () => {})).rejects.toThrow(
+      `Cannot listen at "${path}": it is a directory, it should be a socket, or not be there`,
+    )
   })
 
   test("takes the place of one that nobody serves any more", async () => {

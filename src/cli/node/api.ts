@@ -60,6 +60,14 @@ export class BrokenConnection extends LitefsError {
   }
 }
 
+/** What a node says in sentences, bytes. */
+const TEXT_SIZE_MAX = 1024 * 1024
+
+/** Its /info, which has an entry for each database and each replica. */
+export const INFO_SIZE_MAX = 64 * 1024 * 1024
+
+const ORIGINAL_MS_MAX = 10_000
+
 /** Error codes of fetch() after a connection was made. */
 const BROKEN = new Set(["ECONNRESET", "ConnectionClosed", "EPIPE", "ETIMEDOUT"])
 
@@ -90,20 +98,65 @@ export class NodeApi {
     this.#unix = socketPath
   }
 
-  /** Answers other than 200 are errors, with the node's text. */
+  /** Answers other than 200 are errors, with the node's text, and so is one that is not LiteFS's. */
   async call(route: string, query: NodeQuery = {}, init: RequestInit = {}): Promise<Response> {
     const response = await this.request(route, query, init)
-    if (response.status === 200) return response
-    throw this.refusal(response, await response.text())
+    if (response.status !== 200) throw this.refusal(response, await this.textOf(response))
+    await this.checkOrigin(response)
+    return response
+  }
+
+  /** Throws for an answer of another server: any web server answers a path with 200. */
+  async checkOrigin(response: Response): Promise<void> {
+    const foreign = this.#foreign(response)
+    if (foreign === undefined || (await this.#isOriginal())) return
+    await response.body?.cancel().catch(() => {})
+    throw foreign
+  }
+
+  /** The original puts no name of its own on its answers: it is known by its /info. */
+  async #isOriginal(): Promise<boolean> {
+    try {
+      const signal = AbortSignal.timeout(ORIGINAL_MS_MAX)
+      const response = await this.request("/info", {}, { signal })
+      const info = Object(JSON.parse(await this.textOf(response, INFO_SIZE_MAX)))
+      return typeof info.isPrimary === "boolean" && typeof info.path === "string"
+    } catch {
+      return false
+    }
+  }
+
+  #foreign({ headers, status }: Response): LitefsError | undefined {
+    const foreign = foreignProblem(Object.fromEntries(headers), status)
+    if (foreign === undefined) return undefined
+    return new LitefsError("unavailable", `Cannot use LiteFS at ${this.origin}: ${foreign.message}`)
+  }
+
+  /** The text of an answer; up to `sizeMax` bytes, of whoever it is that answers. */
+  async textOf({ body }: Response, sizeMax = TEXT_SIZE_MAX): Promise<string> {
+    if (body === null) return ""
+    const parts: Uint8Array[] = []
+    let size = 0
+    try {
+      for await (const part of body as ReadableStream<Uint8Array>) {
+        parts.push(part)
+        size += part.length
+        if (size > sizeMax) break // which ends the connection
+      }
+    } catch (error) {
+      const problem = "the connection broke in the middle of its answer, see the node's log"
+      throw new BrokenConnection(`Cannot use ${this.origin}: ${problem}`, { cause: error })
+    }
+    if (size <= sizeMax) return new TextDecoder().decode(Buffer.concat(parts))
+    const problem = `its answer has over ${sizeMax} bytes, it should have less`
+    throw new LitefsError("unavailable", `Cannot use ${this.origin}: ${problem}`)
   }
 
   /** What an answer other than 200 means, in the node's words. Those of another server help nobody. */
-  refusal({ status, headers }: Response, body: string): LitefsError {
-    const foreign = foreignProblem(Object.fromEntries(headers), status)
-    if (foreign !== undefined) {
-      const problem = `Cannot use LiteFS at ${this.origin}: ${foreign.message}`
-      return new LitefsError("unavailable", problem)
-    }
+  refusal(response: Response, body: string): LitefsError {
+    const foreign = this.#foreign(response)
+    if (foreign !== undefined) return foreign
+    const { status } = response
     const text = body.trim().slice(0, 1000)
     return new LitefsError(
       REFUSALS[status] ?? "unavailable",

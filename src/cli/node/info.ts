@@ -1,12 +1,11 @@
 /** `litefs info`: what a node is and how it is. */
-import type { NodeInfo } from "../../http/status/info.ts"
-import { LitefsError } from "../../lib/errors.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import { infoReport } from "./info-report.ts"
+import { infoIn, infoText } from "./node-info.ts"
 
 const FLAGS = {
   ...NODE_FLAGS,
@@ -39,20 +38,7 @@ test "$(litefs info --json | jq .isPrimary)" = true`,
 
 async function info(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<number> {
   const api = new NodeApi(args)
-  const text = await (await api.call("/info")).text()
-  io.stdout(args.values.json ? text : infoReport(parse(text, api.origin), io.clock.wallMs()))
+  const text = await infoText(api, io.clock)
+  io.stdout(args.values.json ? text : infoReport(infoIn(text, api.origin), io.clock.wallMs()))
   return 0
-}
-
-function parse(text: string, origin: string): NodeInfo {
-  try {
-    const info = JSON.parse(text) as NodeInfo
-    if (Array.isArray(info.databases)) return info
-  } catch {
-    // Said below.
-  }
-  throw new LitefsError(
-    "unavailable",
-    `Cannot understand ${origin}: its /info is not that of this version, try --json`,
-  )
 }

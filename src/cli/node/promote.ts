@@ -34,7 +34,7 @@
  *   inherit, letGoAll    the open files of the peer thread keep clients from taking the WAL away, until the fs thread
  *                        has the databases. A client that hears of the promotion finds them closed
  */
-import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
@@ -87,11 +87,7 @@ async function promote(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<numbe
 
 async function answerOf(api: NodeApi, query: Record<string, string>): Promise<string> {
   const response = await api.call("/promote", query, { method: "POST" })
-  try {
-    return await response.text()
-  } catch (error) {
-    throw new BrokenConnection(`Cannot promote ${api.origin}: ${messageOf(error)}`)
-  }
+  return await api.textOf(response)
 }
 
 /** The node may have become the primary, or be about to, although its answer is lost. */

@@ -6,7 +6,6 @@
  *
  * Until the command has started, a signal ends us; from then on it is the command's.
  */
-import type { NodeInfo } from "../../http/status/info.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { type Child, type ChildExit, signalExitCode, startChild } from "../command/child.ts"
 import { endsWithoutChild } from "../command/process-events.ts"
@@ -17,6 +16,7 @@ import { type CliIo, reportError } from "../terminal/io.ts"
 import { NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import { databasePath } from "./database-path.ts"
 import { type HaltLock, takeHaltLock } from "./halt-lock.ts"
+import { infoText, roleIn } from "./node-info.ts"
 import { healthCondition, TIMEOUT_FLAG, until } from "./waiting.ts"
 
 const FLAGS = {
@@ -142,7 +142,7 @@ async function prepare(
   }
   if (values.wait) await waitFor({})
   if (values["if-primary"] || values["if-candidate"]) {
-    const { isPrimary, candidate } = (await (await api.call("/info")).json()) as NodeInfo
+    const { isPrimary, candidate } = roleIn(await infoText(api, io.clock), api.origin)
     const missing = values["if-primary"] && !isPrimary ? "the primary" : undefined
     const reason = missing ?? (values["if-candidate"] && !candidate ? "a candidate" : undefined)
     if (reason !== undefined) {
@@ -159,7 +159,8 @@ async function prepare(
 
 async function promote(api: NodeApi): Promise<void> {
   const response = await api.request("/promote", {}, { method: "POST" })
-  const text = (await response.text()).trim()
+  const text = (await api.textOf(response)).trim()
+  await api.checkOrigin(response)
   if (response.status === 200) return
   if (response.status !== 404) {
     throw new LitefsError("unavailable", text || `Cannot promote: status ${response.status}`)

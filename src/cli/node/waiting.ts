@@ -63,11 +63,14 @@ export function healthCondition(
     let text: string
     try {
       response = await api.request("/health", asked, { signal: limit.signal })
-      text = await response.text()
+      text = await api.textOf(response)
     } catch (error) {
       return limit.signal.aborted ? `${api.origin} does not answer` : messageOf(error)
     }
-    if (response.status === 200) return undefined
+    if (response.status === 200) {
+      await api.checkOrigin(response)
+      return undefined
+    }
     const refusal = api.refusal(response, text)
     if (response.status === 503) return reasonOf(refusal.message)
     throw refusal

@@ -1,6 +1,16 @@
 /** Unix sockets as files: for users of this machine who may open the file. */
-import { chmodSync, closeSync, constants, mkdirSync, openSync, renameSync, rmSync } from "node:fs"
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+} from "node:fs"
 import { basename, dirname, join } from "node:path"
+import { LitefsError } from "../../lib/errors.ts"
 
 /** sockaddr_un has 108 bytes for a path and the zero after it: unix(7). */
 const PATH_SIZE_MAX = 107
@@ -21,13 +31,17 @@ export function reachable(path: string): ReachablePath {
 
 /**
  * Has `bind` make a socket and puts it at the path, in place of any file there. From the beginning only our own user
- * may connect: the socket is made in a directory that nobody else can look into.
+ * may connect: the socket is made in a directory that nobody else can look into. Throws when a directory is there.
  */
 export async function bindPrivately(
   path: string,
   bind: (path: string) => Promise<void>,
 ): Promise<void> {
   const directory = `${path}.new`
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+    const problem = "it is a directory, it should be a socket, or not be there"
+    throw new LitefsError("unavailable", `Cannot listen at "${path}": ${problem}`)
+  }
   rmSync(directory, { recursive: true, force: true })
   mkdirSync(directory, { mode: 0o700 })
   try {
