@@ -28,6 +28,7 @@ export type FindingCode =
   | "integrity"
   | "integrity-unknown"
   // the directory
+  | "takeover-unreadable"
   | "takeover-pending" // by a snapshot; the next start completes it
   | "stray"
   | "wrong-kind" // a named pipe, a directory or a device in the place of a file
