@@ -14,7 +14,7 @@
  *    and only this file looks at it while there is a record.
  * 4. end() comes before the next transaction is stored: otherwise that one would count as part of the old log.
  */
-import { LitefsError, messageOf } from "../lib/errors.ts"
+import { LitefsError } from "../lib/errors.ts"
 import { formatTxid, parseTxid, type Txid } from "../ltx/pos.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
@@ -128,14 +128,17 @@ function clearUnfinished(dataDir: DataDir, name: string): void {
   }
 }
 
-function readTakeover(dataDir: DataDir, name: string): Takeover | undefined {
+/** Undefined when there is no record. Throws for one that cannot be read. */
+export function readTakeover(dataDir: DataDir, name: string): Takeover | undefined {
   const path = dataDir.takeoverPath(name)
   const bytes = readWhole("takeover:read", path)
   if (bytes === undefined) return undefined
   try {
     return parseTakeover(JSON.parse(new TextDecoder().decode(bytes)))
   } catch (error) {
-    throw new LitefsError("damaged", `Cannot read "${path}": ${messageOf(error)}`, { cause: error })
+    const problem =
+      "it should be the record of a takeover, one line of JSON, litefs doctor tells more"
+    throw new LitefsError("damaged", `Cannot read "${path}": ${problem}`, { cause: error })
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import { accessSync, constants, existsSync, readdirSync, statSync } from "node:fs"
 import { join, relative } from "node:path"
-import { isDecided } from "../diverged/takeover.ts"
+import { isDecided, readTakeover } from "../diverged/takeover.ts"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import {
@@ -219,9 +219,18 @@ function wrongKindReport(dataDir: DataDir, name: string): DatabaseReport | undef
 }
 
 function pendingTakeover(dataDir: DataDir, name: string): DatabaseReport {
+  const path = dataDir.takeoverPath(name)
+  try {
+    readTakeover(dataDir, name)
+  } catch (error) {
+    if (!(error instanceof LitefsError)) throw error
+    const what =
+      "it cannot be read, it should be the record of a snapshot that was taking over; LiteFS does not use the database while it is there, and a replica fetches the database again when its directory is moved away"
+    return unjudged(name, [problem("takeover-unreadable", path, what)])
+  }
   const what =
     "a snapshot of the primary was taking over when LiteFS stopped; the next start of LiteFS completes that, and until then the database cannot be judged"
-  const finding = note("takeover-pending", dataDir.takeoverPath(name), what)
+  const finding = note("takeover-pending", path, what)
   return unjudged(name, [finding])
 }
 

@@ -28,6 +28,7 @@ export type FindingCode =
   | "integrity"
   | "integrity-unknown"
   // the directory
+  | "takeover-unreadable"
   | "takeover-pending" // by a snapshot; the next start completes it
   | "stray"
   | "not-locked" // on a read-only file system

@@ -38,7 +38,6 @@ import {
   O_RDWR,
   O_TRUNC,
   openFile,
-  readWhole,
   renameFile,
   statusAt,
   writeBytesAt,
@@ -48,6 +47,7 @@ import {
   decodeSums,
   decodeSumsHeader,
   encodeSumsHeader,
+  readSums,
   SUMS_HEADER_SIZE,
   SUMS_STATUS_OFFSET,
   type SumsHeader,
@@ -72,7 +72,7 @@ export interface KeptSums {
 /** Undefined when there are none, or when nothing says that the database file is as this node has left it. */
 export function findKeptSums(dataDir: DataDir, name: string): KeptSums | undefined {
   try {
-    const bytes = readWhole("sums:read", dataDir.sumsPath(name))
+    const bytes = readSums("sums:read", dataDir.sumsPath(name), dataDir.path(name, "database"))
     const header = bytes && decodeSumsHeader(bytes)
     if (bytes === undefined || header === undefined) return undefined
     const sums = decodeSums(bytes, header)

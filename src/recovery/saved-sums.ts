@@ -22,7 +22,7 @@ import { Crc64 } from "../lib/codecs/crc64.ts"
 import type { Pos } from "../ltx/pos.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { replaceFile } from "../store/synced.ts"
-import { readWhole, statusAt, unlinkFile } from "../sys/file.ts"
+import { readStart, statusAt, unlinkFile } from "../sys/file.ts"
 import { emptyStatus, statusOf } from "../sys/file-status.ts"
 
 const MAGIC = 0x4c4653554d303031n // "LFSUM001"
@@ -30,6 +30,7 @@ export const SUMS_HEADER_SIZE = 56
 /** Of the size and the mtime of the database file, 16 bytes. */
 export const SUMS_STATUS_OFFSET = 32
 const CRC_OFFSET = 48
+const PAGE_SIZE_MIN = 512
 
 export interface SavedSums {
   readonly pos: Pos
@@ -109,7 +110,7 @@ export function takeSums(path: string, database: BackedFile): SavedSums | undefi
 
 /** The saved sums, even of a database file that has changed since. Remove them before anything changes it. */
 export function findSums(path: string, databasePath: string): FoundSums | undefined {
-  const bytes = readWhole("checksums:read", path)
+  const bytes = readSums("checksums:read", path, databasePath)
   const header = bytes && decodeSumsHeader(bytes)
   if (bytes === undefined || header === undefined) return undefined
   if (new DataView(bytes.buffer).getBigUint64(CRC_OFFSET) !== crcOf(bytes)) return undefined
@@ -119,6 +120,21 @@ export function findSums(path: string, databasePath: string): FoundSums | undefi
   const status = statusAt("database:stat", databasePath)
   const isCurrent = status !== undefined && status.size === size && status.modifiedMs === modifiedMs
   return { pos, pageSize, commit, sums, isCurrent }
+}
+
+/** Room for the sums of a database that has shrunk since. */
+const SUMS_SIZE_MIN = 16 * 1024 * 1024
+
+/** A file of sums; undefined when there is none, or one that is longer than any database like this one can have. */
+export function readSums(op: string, path: string, databasePath: string): Uint8Array | undefined {
+  const size = statusAt("database:stat", databasePath)?.size ?? 0
+  const pagesMax = Math.ceil(size / PAGE_SIZE_MIN)
+  const sizeMax = SUMS_HEADER_SIZE + Math.max(SUMS_SIZE_MIN, pagesMax * 8)
+  const bytes = readStart(op, path, SUMS_HEADER_SIZE)
+  const header = bytes && decodeSumsHeader(bytes)
+  if (header === undefined) return undefined
+  const expected = SUMS_HEADER_SIZE + header.commit * 8
+  return expected > sizeMax ? undefined : readStart(op, path, expected + 1)
 }
 
 function crcOf(bytes: Uint8Array): bigint {

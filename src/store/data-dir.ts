@@ -40,7 +40,7 @@ import {
   O_CREAT,
   O_RDWR,
   openFile,
-  readWhole,
+  readStart,
   tryLockFile,
   unlinkFile,
   writeBytesAt,
@@ -58,6 +58,9 @@ export type NextFile = "ltx" | "database"
 export type DatabaseFile = "database" | "journal" | "wal" | "shm"
 
 const DATABASE_FILES: readonly DatabaseFile[] = ["database", "journal", "wal", "shm"]
+
+/** The number of a process and spaces. */
+const LOCK_SIZE = 16
 
 export class DataDir {
   readonly root: string
@@ -332,7 +335,7 @@ export class DataDir {
     const fd = openFile("data:lock", this.#lockPath, O_RDWR | O_CREAT)
     return closedOnError(fd, () => {
       if (!tryLockFile(fd)) return void closeFile(fd)
-      writeBytesAt("data:lock", fd, new TextEncoder().encode(`${process.pid}`.padEnd(16)), 0)
+      writeBytesAt("data:lock", fd, new TextEncoder().encode(`${process.pid}`.padEnd(LOCK_SIZE)), 0)
       return fd
     })
   }
@@ -345,7 +348,7 @@ export class DataDir {
       return undefined
     }
     const pid = Number.parseInt(
-      new TextDecoder().decode(readWhole("data:lock", this.#lockPath)),
+      new TextDecoder().decode(readStart("data:lock", this.#lockPath, LOCK_SIZE)),
       10,
     )
     return Number.isInteger(pid) ? pid : undefined

@@ -15,15 +15,18 @@ import {
   O_RDWR,
   O_TRUNC,
   openFile,
-  readWhole,
+  readStart,
   renameFile,
   syncFile,
   writeBytesAt,
 } from "../sys/file.ts"
 
+/** Of the file, with room for what an editor adds. */
+const SIZE_MAX = 64
+
 /** 0 when nothing is known. */
 export function readSynced(path: string): Txid {
-  const bytes = readWhole("synced:read", path)
+  const bytes = readStart("synced:read", path, SIZE_MAX)
   return (bytes && parseTxid(new TextDecoder().decode(bytes).trim())) ?? 0n
 }
 

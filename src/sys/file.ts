@@ -317,12 +317,34 @@ export function copyFile(op: string, from: string, to: string): void {
   copyFileSync(from, to, constants.COPYFILE_FICLONE)
 }
 
-/** The content of a file, or undefined when there is no such file. */
-export function readWhole(op: string, path: string): Uint8Array<ArrayBuffer> | undefined {
+/** Bytes of a small file: a record, a key, a number. */
+const SMALL_FILE_SIZE_MAX = 1024 * 1024
+
+/**
+ * The content of a file, or undefined when there is no such file. Throws a LitefsError with the code "damaged" when it
+ * has over `sizeMax` bytes: nothing is allocated on a file's word, which may be a sparse one of any size.
+ */
+export function readWhole(
+  op: string,
+  path: string,
+  sizeMax = SMALL_FILE_SIZE_MAX,
+): Uint8Array<ArrayBuffer> | undefined {
+  const bytes = readStart(op, path, sizeMax + 1)
+  if (bytes === undefined || bytes.length <= sizeMax) return bytes
+  const problem = `it has over ${sizeMax} bytes, it should have less`
+  throw new LitefsError("damaged", `Cannot read "${path}": ${problem}`)
+}
+
+/** The first bytes of a file, up to `sizeMax` of them, or undefined when there is no such file. */
+export function readStart(
+  op: string,
+  path: string,
+  sizeMax: number,
+): Uint8Array<ArrayBuffer> | undefined {
   const fd = openIfExists(op, path, O_RDONLY)
   if (fd === undefined) return undefined
   using _ = closing(fd)
-  const bytes = new Uint8Array(sizeOf(op, fd))
+  const bytes = new Uint8Array(Math.min(sizeOf(op, fd), sizeMax))
   return bytes.subarray(0, readBytesAt(op, fd, bytes, 0))
 }
 

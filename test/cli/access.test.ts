@@ -1,6 +1,8 @@
 /** The flags for tokens and certificates: what they mean, what they refuse, and that nothing repeats a token. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
-import { mkdirSync, writeFileSync } from "node:fs"
+import { execFileSync } from "node:child_process"
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { ApiServer } from "../../src/http/server/server.ts"
@@ -190,5 +192,34 @@ describe("a command that calls a node", () => {
         "it should hold a private key in PEM format, without a passphrase\n",
     ])
     await server.close()
+  })
+})
+
+describe("a file of a setting that never ends, or keeps its reader waiting", () => {
+  const directory = mkdtempSync(join(tmpdir(), "litefs-given-"))
+  const [pipe, huge] = [join(directory, "pipe"), join(directory, "huge")]
+  beforeAll(() => {
+    execFileSync("mkfifo", [pipe])
+    writeFileSync(huge, "")
+    truncateSync(huge, 9 * 1024 ** 3)
+  })
+  afterAll(() => rmSync(directory, { recursive: true }))
+
+  test.each([
+    ["pipe", "it is a named pipe, it should be a file"],
+    ["huge", "it has over 1048576 bytes, it should have less"],
+    ["/dev/zero", "it is a device, it should be a file"],
+  ])("is told in one line: %s", async (name, problem) => {
+    const path = name.startsWith("/") ? name : join(directory, name)
+    for (const words of [
+      ["info", "--auth-token-file", path],
+      ["info", "--url", "https://127.0.0.1:1", "--http-tls-ca", path],
+      ["info", "--config", path],
+      ["mount", "--config", path],
+    ]) {
+      const io = new FakeIo()
+      expect(await run(words, io)).not.toBe(0)
+      expect(io.err).toContain(problem)
+    }
   })
 })

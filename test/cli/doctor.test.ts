@@ -4,7 +4,10 @@ import { spawnSync } from "node:child_process"
 import { existsSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
+import { ClusterId } from "../../src/cluster/role/cluster-id.ts"
+import { StaticLease } from "../../src/cluster/role/static-lease.ts"
 import { beginTakeover } from "../../src/diverged/takeover.ts"
+import { LitefsError } from "../../src/lib/errors.ts"
 import { formatLtxFileName } from "../../src/ltx/file-name.ts"
 import { recoverDatabase } from "../../src/recovery/recover.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
@@ -642,6 +645,45 @@ describe("litefs doctor of the data directory", () => {
       codes: ["takeover-pending"],
     })
     expect(data.content).toEqual(before)
+  })
+
+  test("says that the record of a takeover is damaged, of any size", async () => {
+    const app = data.database("app.db", 3)
+    const directory = new DataDir(data.root)
+    const line = /^Cannot read "[^\n]+takeover": [^\n]+$/
+    for (const text of ["", "null", "{}", "\u0000garbage", undefined]) {
+      writeFileSync(app.path("takeover"), text ?? "")
+      if (text === undefined) truncateSync(app.path("takeover"), 8 * 1024 ** 3)
+      const { code, report: given } = await report()
+      expect({ code, codes: findings(given).map(({ code }) => code) }).toEqual({
+        code: 1,
+        codes: ["takeover-unreadable"],
+      })
+      const start = () => recoverDatabase("app.db", directory, new RecordedLog().logger)
+      expect(start).toThrow(line)
+      expect(start).toThrow(LitefsError)
+    }
+  })
+
+  test("allocates nothing on the word of a sparse file", async () => {
+    const size = 8 * 1024 ** 3
+    const app = data.database("app.db", 3)
+    for (const name of ["synced", "checksums", "sums", "written"]) {
+      writeFileSync(app.path(name), "")
+      truncateSync(app.path(name), size)
+    }
+    expect((await report()).code).toBe(0)
+    expect(
+      recoverDatabase("app.db", new DataDir(data.root), new RecordedLog().logger).pos.txid,
+    ).toBe(3n)
+    for (const name of ["lease.json", "clusterid"]) {
+      const path = join(data.root, name)
+      writeFileSync(path, "")
+      truncateSync(path, size)
+      const read = () =>
+        name === "clusterid" ? new ClusterId(path) : new StaticLease(path, () => 1n)
+      expect(read).toThrow(`Cannot read "${path}": it has over 1048576 bytes, it should have less`)
+    }
   })
 
   test("is content with what a running LiteFS leaves there", async () => {

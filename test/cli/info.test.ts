@@ -216,6 +216,15 @@ describe("litefs info", () => {
     })
   })
 
+  test("shows the control characters of names, and does not send them to the terminal", async () => {
+    const [database] = PRIMARY.databases as [NodeInfo["databases"][number]]
+    const databases = [{ ...database, name: "\x1b[2J\x9b1A\x7f", position: "a\nb" }]
+    const { out } = await infoOf({ ...PRIMARY, hostname: "\x1b]0;x\x07", databases })
+    expect(out).not.toMatch(/[^\P{Cc}\n]/u)
+    expect(out).toContain("\\u001b]0;x\\u0007")
+    expect(out).toContain("\\u001b[2J\\u009b1A\\u007f  a\\nb")
+  })
+
   test("a stray word is an error", async () => {
     expect(await litefs("a.db")).toMatchObject({ code: 2, out: "" })
   })

@@ -10,11 +10,13 @@ import {
 } from "../../doctor/doctor.ts"
 import type { Finding } from "../../doctor/finding.ts"
 import type { CliIo } from "../terminal/io.ts"
-import { counted } from "../terminal/table.ts"
+import { counted, onLines } from "../terminal/table.ts"
 
 export function runDoctor(options: DoctorOptions, asJson: boolean, io: CliIo): number {
   const examination = examine(options, io.clock)
-  io.stdout(asJson ? jsonOf(options.dataDir, examination) : textOf(examination, options.repairs))
+  io.stdout(
+    asJson ? jsonOf(options.dataDir, examination) : onLines(textOf(examination, options.repairs)),
+  )
   return isHealthy(examination) ? 0 : 1
 }
 

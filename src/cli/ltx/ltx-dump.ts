@@ -7,7 +7,7 @@ import type { LtxTrailer } from "../../ltx/trailer.ts"
 import { ltxProblemOf } from "../../store/ltx/inspected-ltx-file.ts"
 import { readLtxFile } from "../../store/ltx/ltx-file.ts"
 import type { CliIo } from "../terminal/io.ts"
-import { counted, formatSize, formatTime } from "../terminal/table.ts"
+import { counted, formatSize, formatTime, onOneLine } from "../terminal/table.ts"
 import { headerJson, posOf, trailerJson } from "./ltx-json.ts"
 import { ltxGroups } from "./ltx-paths.ts"
 
@@ -31,7 +31,7 @@ export function dumpLtx(paths: readonly string[], options: DumpOptions, io: CliI
 
 function dumpText(path: string, { pages }: DumpOptions, io: CliIo): boolean {
   const ranges = new PageRanges((text) => io.stdout(text))
-  io.stdout(`${path}  ${formatSize(statSync(path).size)}\n`)
+  io.stdout(`${onOneLine(path)}  ${formatSize(statSync(path).size)}\n`)
   try {
     const { header, trailer } = readLtxFile(path, {
       header: (found) => io.stdout(headerText(found)),

@@ -2,7 +2,7 @@
 import { formatTxid } from "../../ltx/pos.ts"
 import { type InspectedLtxFile, inspectLtxFile } from "../../store/ltx/inspected-ltx-file.ts"
 import type { CliIo } from "../terminal/io.ts"
-import { formatSize, formatTime, table } from "../terminal/table.ts"
+import { formatSize, formatTime, onOneLine, table } from "../terminal/table.ts"
 import { fileJson, posOf } from "./ltx-json.ts"
 import { type LtxGroup, ltxGroups } from "./ltx-paths.ts"
 
@@ -28,7 +28,7 @@ export function listLtx(paths: readonly string[], asJson: boolean, io: CliIo): n
   for (const [index, group] of groups.entries()) {
     if (index > 0) io.stdout("\n")
     const title = titleOf(group)
-    if (title !== undefined) io.stdout(`${title}\n`)
+    if (title !== undefined) io.stdout(`${onOneLine(title)}\n`)
     const files = inspected(group)
     io.stdout(files.length === 0 ? "no LTX files\n" : table(TITLES, files.map(row)))
   }

@@ -2,7 +2,7 @@
 import { inspectLtxFile } from "../../store/ltx/inspected-ltx-file.ts"
 import { type LtxBreak, ltxBreaks } from "../../store/ltx/ltx-chain.ts"
 import type { CliIo } from "../terminal/io.ts"
-import { counted } from "../terminal/table.ts"
+import { counted, onLines } from "../terminal/table.ts"
 import { posOf } from "./ltx-json.ts"
 import { titleOf } from "./ltx-list.ts"
 import { type LtxGroup, ltxGroups } from "./ltx-paths.ts"
@@ -18,7 +18,7 @@ export function verifyLtx(paths: readonly string[], asJson: boolean, io: CliIo):
   const results = ltxGroups(paths).map(verified)
   const isWhole = results.every(({ breaks }) => breaks.length === 0)
   if (asJson) io.stdout(`${JSON.stringify({ ok: isWhole, groups: results.map(json) })}\n`)
-  else for (const result of results) io.stdout(text(result))
+  else for (const result of results) io.stdout(onLines(text(result)))
   return isWhole ? 0 : 1
 }
 

@@ -5,7 +5,7 @@ import { LitefsError } from "../../lib/errors.ts"
 import { formatPos } from "../../ltx/pos.ts"
 import { DataDir } from "../../store/data-dir.ts"
 import type { CliIo } from "../terminal/io.ts"
-import { formatSize, formatTime, table } from "../terminal/table.ts"
+import { formatSize, formatTime, onOneLine, table } from "../terminal/table.ts"
 
 const TITLES = ["NAME", "DATABASE", "POSITION", "KEPT", "SIZE ", "REASON"]
 
@@ -20,7 +20,7 @@ export function listDiverged(root: string, asJson: boolean, io: CliIo): number {
   }
   io.stdout(histories.length === 0 ? "nothing is kept\n" : table(TITLES, histories.map(row)))
   for (const name of otherNames) {
-    io.stderr(`WARNING: "${name}" has no history.json that could be read\n`)
+    io.stderr(`WARNING: "${onOneLine(name)}" has no history.json that could be read\n`)
   }
   return 0
 }

@@ -10,7 +10,7 @@ import type {
 } from "../../http/status/info.ts"
 import { formatDuration } from "../../lib/duration.ts"
 import { formatPos, ZERO_POS } from "../../ltx/pos.ts"
-import { counted, formatSize, table } from "../terminal/table.ts"
+import { counted, formatSize, onOneLine, table } from "../terminal/table.ts"
 
 export function infoReport(info: NodeInfo, nowMs: number): string {
   const sections = [head(info, nowMs)]
@@ -35,7 +35,7 @@ function head(info: NodeInfo, nowMs: number): string {
   const { lastProblem: last } = info
   if (last !== undefined)
     lines.push([last.until === undefined ? "problem" : "earlier", problemOf(last)])
-  return lines.map(([name = "", value]) => `${name.padEnd(8)} ${value}\n`).join("")
+  return lines.map(([name = "", value]) => `${name.padEnd(8)} ${onOneLine(value ?? "")}\n`).join("")
 }
 
 function syncOf({ state, mode, replicas, acknowledging, reason, degraded }: SyncStatus): string {
@@ -128,7 +128,7 @@ const PROBLEMS_SHOWN = 10
 
 function problemList(databases: readonly DatabaseInfo[]): string {
   const shown = databases.slice(0, PROBLEMS_SHOWN)
-  const lines = shown.map(({ name, problem }) => `left out: ${name}: ${problem}\n`)
+  const lines = shown.map(({ name, problem }) => `left out: ${onOneLine(`${name}: ${problem}`)}\n`)
   const more = databases.length - shown.length
   return [...lines, ...(more > 0 ? [`left out: ${more} more, --json says why\n`] : [])].join("")
 }

@@ -39,6 +39,7 @@ import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
+import { onLines } from "../terminal/table.ts"
 import { BrokenConnection, NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import { healthCondition, until } from "./waiting.ts"
 
@@ -81,7 +82,7 @@ async function promote(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<numbe
   const api = new NodeApi(args)
   const query: Record<string, string> = args.values.force ? { force: "true" } : {}
   const text = await answerOf(api, query).catch((error) => findOut(api, io, error))
-  io.stdout(text === "" ? `${api.origin} is the primary\n` : text)
+  io.stdout(text === "" ? `${api.origin} is the primary\n` : onLines(text))
   return 0
 }
 

@@ -4,6 +4,7 @@
  * Rows are written as they come, however many. The first rows determine the widths of a table's columns.
  */
 import type { SqlResult, SqlValue } from "../../sys/bun/sqlite.ts"
+import { onOneLine } from "../terminal/table.ts"
 
 export type SqlFormat = "table" | "json" | "raw"
 
@@ -65,11 +66,6 @@ function cellOf(value: SqlValue): string {
   if (value === null) return "NULL"
   if (value instanceof Uint8Array) return `x'${hexOf(value)}'`
   return onOneLine(textOf(value))
-}
-
-/** Shows characters that would break a line or move the cursor as JSON shows them. */
-function onOneLine(text: string): string {
-  return text.replace(/\p{Cc}/gu, (letter) => JSON.stringify(letter).slice(1, -1))
 }
 
 function* asJson({ columns, rows }: SqlResult): Generator<string> {

@@ -14,6 +14,7 @@ import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import { type FlagTable, Unfit } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
+import { onOneLine } from "../terminal/table.ts"
 import { NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import {
   type Condition,
@@ -96,7 +97,7 @@ async function wait(args: WaitArgs, io: CliIo): Promise<number> {
   for (const condition of conditions) {
     const problem = await until(condition, io.clock, endMs)
     if (problem === undefined) {
-      io.stdout(`${condition.outcome}\n`)
+      io.stdout(`${onOneLine(condition.outcome)}\n`)
       continue
     }
     throw new LitefsError("unavailable", `Cannot wait over ${args.texts("timeout")}: ${problem}`)

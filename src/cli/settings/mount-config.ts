@@ -1,9 +1,10 @@
 /** A configuration file in place of flags: where it is searched, and what it contributes. */
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync } from "node:fs"
 import { homedir, hostname, userInfo } from "node:os"
 import { join } from "node:path"
 import { type ConfigFile, readConfig } from "../../config/config-file.ts"
 import { expandVariables } from "../../config/expand.ts"
+import { readGivenFile } from "../../http/server/given-file.ts"
 import { readProblem } from "../../sys/errno.ts"
 import { type Environment, type ParsedArgs, readGiven, usageError } from "../terminal/argv.ts"
 import { addressOf, type FlagTable } from "../terminal/flags.ts"
@@ -106,7 +107,7 @@ function refersTo(text: string, variables: readonly string[]): boolean {
 
 function contentIfThere(command: string, path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8")
+    return readGivenFile(path)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === "ENOENT" || code === "ENOTDIR") return undefined

@@ -1,7 +1,8 @@
 /** The flags for what nodes show each other, for `litefs mount` and for every command that calls a node. */
-import { readFileSync, statSync } from "node:fs"
+import { statSync } from "node:fs"
 import { resolve } from "node:path"
 import { tokenProblem } from "../../http/server/auth.ts"
+import { readGivenFile } from "../../http/server/given-file.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { LiteFSOptions, TlsOptions } from "../../litefs-options.ts"
 import { readProblem } from "../../sys/errno.ts"
@@ -80,7 +81,7 @@ function isReadByOthers(file: string): boolean {
 
 function readToken(spelling: string, path: string): string {
   try {
-    return readFileSync(path, "utf8").trim()
+    return readGivenFile(path).trim()
   } catch (error) {
     throw new LitefsError("unavailable", `Cannot use ${spelling} "${path}": ${readProblem(error)}`)
   }

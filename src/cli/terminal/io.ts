@@ -6,6 +6,7 @@ import { systemProblem } from "../../sys/errno.ts"
 import type { ProcessEvents } from "../command/process-events.ts"
 import type { SupervisedNode } from "../command/supervisor-state.ts"
 import type { Environment } from "./argv.ts"
+import { onLines } from "./table.ts"
 
 export interface CliIo {
   readonly env: Environment
@@ -30,7 +31,7 @@ export interface CliIo {
 /** Prints one line for a condition of the world, and a bug in full. */
 export function reportError(io: CliIo, error: unknown): void {
   const problem = systemProblem(error)
-  io.stderr(`ERROR: ${problem ?? messageOf(error)}\n`)
+  io.stderr(`ERROR: ${onLines(problem ?? messageOf(error))}\n`)
   if (problem !== undefined || error instanceof LitefsError || !(error instanceof Error)) return
   io.stderr(`${error.stack}\n`)
 }

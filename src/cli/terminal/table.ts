@@ -1,5 +1,25 @@
+/**
+ * A text of somebody else on one line of a terminal: characters that would break the line, move the cursor or command
+ * the terminal are shown as JSON shows them.
+ */
+export function onOneLine(text: string): string {
+  return text.replace(CONTROLS, (letter) => {
+    const short = JSON.stringify(letter).slice(1, -1)
+    return short.length > 1 ? short : `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`
+  })
+}
+
+/** The same for a text of several lines. */
+export function onLines(text: string): string {
+  return text.split("\n").map(onOneLine).join("\n")
+}
+
+/** Also what turns the direction of a text around, or begins a line. */
+const CONTROLS = /[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu
+
 /** Columns as wide as their widest cell; a title that ends in a space aligns its column to the right. */
-export function table(titles: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(titles: readonly string[], given: readonly (readonly string[])[]): string {
+  const rows = given.map((cells) => cells.map(onOneLine))
   const widths = titles.map((title, column) => {
     return Math.max(title.trimEnd().length, ...rows.map((row) => row[column]?.length ?? 0))
   })

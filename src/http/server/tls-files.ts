@@ -9,12 +9,13 @@
  */
 
 import { createPrivateKey, X509Certificate } from "node:crypto"
-import { readFileSync, statSync } from "node:fs"
+import { statSync } from "node:fs"
 import type { TlsMaterial } from "../../cluster/replica/replica.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { TlsOptions } from "../../litefs-options.ts"
 import { readProblem } from "../../sys/errno.ts"
+import { readGivenFile } from "./given-file.ts"
 
 const log = logger("tls")
 
@@ -93,7 +94,7 @@ function read({ certPath, keyPath, caPath }: TlsOptions, prefix: string): TlsMat
 
 function readText(flag: string, path: string): string {
   try {
-    return readFileSync(path, "utf8")
+    return readGivenFile(path)
   } catch (error) {
     throw problem(flag, path, readProblem(error))
   }

@@ -27,8 +27,8 @@ import { FileSource } from "../../store/ltx/file-source.ts"
 import { LtxDirectory, LtxFileWriter, setAside } from "../../store/ltx/ltx-directory.ts"
 import { listDirectory, makeDirectory, syncDirectory } from "../../sys/directory.ts"
 import { SysError } from "../../sys/errno.ts"
-import { fileExists, readWhole, syncFileSystem } from "../../sys/file.ts"
-import { type Placement, placeRecords } from "./log-placement.ts"
+import { fileExists, readStart, syncFileSystem } from "../../sys/file.ts"
+import { type Placement, placeRecords, readToCompare } from "./log-placement.ts"
 import { isTornCopy, type LogRecord, stepOf } from "./log-record.ts"
 
 /**
@@ -106,10 +106,11 @@ export function storeTransactions(
   records: readonly LogRecord[],
   log?: Logger,
 ): void {
-  for (const { database, txid, ltx } of records) {
+  for (const record of records) {
+    const { database, txid, ltx } = record
     if (!fileExists("ltx:look", dataDir.ltxDir(database))) dataDir.createDatabase(database)
     const path = new LtxDirectory(dataDir.ltxDir(database)).filePath(txid, txid)
-    const found = readWhole("ltx:read", path)
+    const found = readToCompare(path, record)
     if (found !== undefined && !isTornCopy(found, ltx)) {
       const file = setAside(path, "damaged", systemClock.wallMs())
       log?.warn("set aside a damaged LTX file, the commit log has its transaction", {
@@ -170,7 +171,7 @@ function keptDirectories(dataDir: DataDir, database: string): string[] {
 }
 
 function isIn(directory: string, record: LogRecord): boolean {
-  const found = readWhole("log:look", pathIn(directory, record))
+  const found = readToCompare(pathIn(directory, record), record)
   return found !== undefined && Buffer.compare(found, record.ltx) === 0
 }
 
@@ -184,7 +185,7 @@ export function readCommitLog(root: string): LogRecord[] {
   for (let index = 0; index < SEGMENT_COUNT; index++) {
     const path = segmentPath(root, index)
     // A node reads its log at each change of its role, when it is empty: reading all of it would waste much memory.
-    const bytes = hasRecord(path) ? readWhole("log:read", path) : undefined
+    const bytes = hasRecord(path) ? readStart("log:read", path, SEGMENT_SIZE) : undefined
     if (bytes !== undefined) segments.push(readSegment(bytes, index))
   }
   return segments

@@ -23,7 +23,7 @@ import { isWholeLtxFile } from "../../store/ltx/ltx-file.ts"
 import { pastChecksum } from "../../store/past-positions.ts"
 import { readSynced } from "../../store/synced.ts"
 import { SysError } from "../../sys/errno.ts"
-import { fileExists, readWhole } from "../../sys/file.ts"
+import { fileExists, readStart } from "../../sys/file.ts"
 import { isDatabaseOf } from "./log-ownership.ts"
 import { isTornCopy, type LogRecord, type Step, stepOf, stepOver } from "./log-record.ts"
 
@@ -178,7 +178,7 @@ class Placing {
 
   #isAccountedFor({ record, after }: PlacedRecord): boolean {
     if (this.#missing.has(record) || this.#reached.has(formatPos(after))) return true
-    const found = readWhole("ltx:read", this.#placeOf(record))
+    const found = readToCompare(this.#placeOf(record), record)
     return (found !== undefined && isSame(found, record.ltx)) || this.#isPast(after)
   }
 
@@ -187,7 +187,7 @@ class Placing {
   }
 
   #isTorn({ record }: PlacedRecord): boolean {
-    const found = readWhole("ltx:read", this.#placeOf(record))
+    const found = readToCompare(this.#placeOf(record), record)
     return found !== undefined && !isSame(found, record.ltx) && isTornCopy(found, record.ltx)
   }
 
@@ -209,7 +209,7 @@ class Placing {
     const { path, minTxid, maxTxid } = file
     const logged = minTxid === maxTxid ? this.#records.get(maxTxid) : undefined
     if (logged !== undefined) {
-      const found = readWhole("ltx:read", path)
+      const found = readToCompare(path, logged.record)
       if (found !== undefined && isSame(found, logged.record.ltx)) return logged
     }
     const isLast = file === this.#files.at(-1)
@@ -238,6 +238,11 @@ function newestOfEach(records: readonly LogRecord[]): ReadonlyMap<Txid, PlacedRe
   for (const record of records) newest.set(record.txid, record)
   const ascending = [...newest.values()].sort((a, b) => Number(a.txid - b.txid))
   return new Map(ascending.map((record) => [record.txid, { record, ...stepOf(record.ltx) }]))
+}
+
+/** Longer than the record by a byte when the file is longer by any. */
+export function readToCompare(path: string, { ltx }: LogRecord): Uint8Array | undefined {
+  return readStart("ltx:read", path, ltx.length + 1)
 }
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {

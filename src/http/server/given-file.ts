@@ -1,0 +1,32 @@
+/** Files that a user names in a setting. */
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs"
+
+const SIZE_MAX = 1024 * 1024
+
+/**
+ * The text of a file. Throws what the system says, or an Error with the end of a sentence (readProblem() passes it on) for
+ * anything but a regular file of up to 1 MiB: a named pipe would keep the program waiting, and a device has no end.
+ */
+export function readGivenFile(path: string): string {
+  // A regular file does not know O_NONBLOCK, and a named pipe without a writer does not wait.
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
+  try {
+    const status = fstatSync(fd)
+    if (status.isDirectory()) throw new Error("it is a directory, it should be a file")
+    if (!status.isFile()) {
+      const kind = status.isFIFO() ? "a named pipe" : "a device"
+      throw new Error(`it is ${kind}, it should be a file`)
+    }
+    const bytes = Buffer.alloc(Math.min(status.size, SIZE_MAX) + 1)
+    let size = 0
+    for (;;) {
+      const count = readSync(fd, bytes, size, bytes.length - size, size)
+      size += count
+      if (count === 0 || size === bytes.length) break
+    }
+    if (size > SIZE_MAX) throw new Error(`it has over ${SIZE_MAX} bytes, it should have less`)
+    return bytes.toString("utf8", 0, size)
+  } finally {
+    closeSync(fd)
+  }
+}
