@@ -93,15 +93,17 @@ export class Positions {
     return this.#slots.get(name)
   }
 
+  /** Throws when add() would: before anything of the database is on the disk. */
+  checkRoom(name: string): void {
+    if (this.find(name) === undefined && this.#slots.size >= SLOT_COUNT_MAX) throw this.#full(name)
+  }
+
   /** The slot of a database, made when there is none. Only the thread that writes positions adds. */
   add(name: string): Slot {
     const found = this.find(name)
     if (found !== undefined) return found
     const index = this.#freeIndex()
-    if (index === undefined) {
-      const count = this.#slots.size
-      throw new LitefsError("no-space", `Cannot add database "${name}": there are ${count} already`)
-    }
+    if (index === undefined) throw this.#full(name)
     const encoded = new TextEncoder().encode(name)
     assert(encoded.length <= NAME_SIZE_MAX, "the name was validated")
     const words = this.#words
@@ -195,6 +197,11 @@ export class Positions {
       const name = this.#names[index]
       return name === undefined || name === "" ? [] : [name]
     })
+  }
+
+  #full(name: string): LitefsError {
+    const count = this.#slots.size
+    return new LitefsError("no-space", `Cannot add database "${name}": there are ${count} already`)
   }
 
   #isTaken(slot: Slot): boolean {

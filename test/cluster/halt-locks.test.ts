@@ -190,3 +190,30 @@ describe("HaltLocks", () => {
     expect(fixture.log).toEqual(["lend a.db"])
   })
 })
+
+test("HaltLocks lends new databases while not too many of them are empty", async () => {
+  const positions = new Map<string, Pos>()
+  const locks = new HaltLocks({
+    clock: new FakeClock(),
+    checkPrimary: () => {},
+    position: (database) => positions.get(database),
+    lend: async (database) => {
+      if (!positions.has(database)) positions.set(database, { txid: 0n, checksum: 0n })
+      return async () => {}
+    },
+    apply: async () => {},
+  })
+  const ask = async (name: string) => {
+    await locks.acquire(name, { id: 1n, node: "n", ttlMs: 5000, waitMs: 0 })
+    await locks.release(name, 1n)
+  }
+  for (let n = 0; n < 1024; n++) await ask(`${n}.db`)
+  await expect(ask("more.db")).rejects.toThrow("1024 databases that were made so have no")
+  expect(positions.has("more.db")).toBe(false)
+  await ask("7.db") // it is there
+  positions.set("7.db", posOf(1n)) // its first transaction
+  positions.delete("8.db") // it was empty for too long
+  await ask("more.db")
+  await ask("8.db")
+  await expect(ask("9999.db")).rejects.toThrow("1024 databases")
+})

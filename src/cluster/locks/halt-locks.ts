@@ -37,6 +37,8 @@ const LENT_MS_MAX = 1000
 const WAITING_COUNT_MAX = 256
 /** Databases with lent or awaited locks at a time: each has open files, and asking for a new one makes a database. */
 const DATABASE_COUNT_MAX = 1024
+/** Databases that were made for other nodes and have no transaction yet. Unused they go after a while (empty-files.ts). */
+const MADE_COUNT_MAX = 1024
 /** SQLite tries every 100 ms. */
 const REST_MS = 120
 
@@ -86,6 +88,8 @@ export class HaltLocks {
   readonly #held = new Map<string, Held>()
   /** The number of requests that wait for a lock. */
   readonly #waiting = new Map<string, number>()
+  /** Names of databases that were made for other nodes: some may be gone, or have transactions by now. */
+  readonly #made = new Set<string>()
   /** Locks that nodes have had in succession: since when, and until when. */
   readonly #lent = new Map<string, { readonly sinceMs: number; untilMs: number }>()
   /** Anybody who reaches the API can cause lines. */
@@ -259,6 +263,7 @@ export class HaltLocks {
   async #lend(database: string, held: Held, deadlineMs: number): Promise<void> {
     const { clock } = this.#context
     try {
+      if (this.#context.position(database) === undefined) this.#countMade(database)
       await this.#rest(database)
       const limitMs = Math.max(0, deadlineMs - clock.monotonicMs())
       held.takeBack = await this.#context.lend(database, limitMs, held.node)
@@ -266,6 +271,24 @@ export class HaltLocks {
       this.#forget(database, held)
       const isBusy = error instanceof LitefsError && error.code === "unavailable"
       throw isBusy ? new LitefsError("no-lock", error.message) : error
+    }
+  }
+
+  /** A node that asks for ever new names must not use them up: one is made, and stays for a while. */
+  #countMade(database: string): void {
+    if (this.#made.size >= MADE_COUNT_MAX) this.#forgetMade()
+    if (this.#made.size >= MADE_COUNT_MAX && !this.#made.has(database)) {
+      const problem = `${MADE_COUNT_MAX} databases that were made so have no transaction yet`
+      throw cannotLend(`the write lock of the new database "${database}"`, problem)
+    }
+    this.#made.add(database)
+  }
+
+  #forgetMade(): void {
+    for (const name of this.#made) {
+      const pos = this.#context.position(name)
+      const isEmpty = pos === undefined ? this.#held.has(name) : pos.txid === 0n
+      if (!isEmpty) this.#made.delete(name)
     }
   }
 

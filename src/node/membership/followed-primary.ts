@@ -20,7 +20,7 @@ import { decodeLease, isNewer, type LeaseRecord, leaseOf } from "../../cluster/r
 import type { Member } from "../../cluster/role/member.ts"
 import { systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { logger, Once } from "../../lib/log.ts"
+import { LineLimit, logger, Once } from "../../lib/log.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import type { PeerWorker } from "../../peer/peer-worker.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
@@ -62,6 +62,8 @@ export class FollowedPrimary {
   readonly #tracker: LagTracker
   #replica: Replica | undefined // a primary has none
   readonly #badNames = new Once()
+  /** A primary may tell so of the same database over and over. */
+  readonly #leftOutLimit = new LineLimit(systemClock)
   readonly #told = new Set<string>() // addresses that replicas have sent this node on to
   #outside: Outside | undefined // set while there is something to tell
   #hasFollowed = false
@@ -306,8 +308,10 @@ export class FollowedPrimary {
     this.#arrived()
     this.#outside?.api.status.changed()
     if (state === before?.state || (state !== "refused" && state !== "unreadable")) return
+    const said = this.#leftOutLimit.take(`${database} ${state}`)
+    if (said === undefined) return
     log.error("the primary cannot send a database, it is left out", {
-      db: database,
+      ...{ db: database, ...said },
       reason: state === "refused" ? "refused at its start" : "it cannot be read",
     })
   }

@@ -45,7 +45,7 @@ export class IncomingFile {
   /** The primary's word on the state that a snapshot will replace. */
   verdict: HistoryVerdict | undefined
   readonly number = nextNumber++
-  readonly #database: string
+  readonly database: string
   readonly #dataDir: DataDir
   readonly #ltx: LtxDirectory
   readonly #log: TransactionLog
@@ -59,14 +59,16 @@ export class IncomingFile {
   #header: LtxHeader | undefined
   #trailer: LtxTrailer | undefined
 
-  constructor(database: string, dataDir: DataDir, log: TransactionLog) {
-    this.#database = database
+  /** Calls `prepare` when there is a header: from there on there may be something to store. */
+  constructor(database: string, dataDir: DataDir, log: TransactionLog, prepare: () => void) {
+    this.database = database
     this.#dataDir = dataDir
     this.#ltx = new LtxDirectory(dataDir.ltxDir(database))
     this.#log = log
     this.#decoder = new LtxDecoder({
       header: (header) => {
         this.#header = header
+        prepare()
         if (!isSnapshot(header)) return
         this.#image = new SnapshotImage(dataDir.nextPath(database, this.number, "database"), header)
       },
@@ -114,7 +116,7 @@ export class IncomingFile {
       if (this.#image === undefined) return
       this.#spool?.commit()
       this.#image.finish()
-      syncDirectory("next:sync-dir", this.#dataDir.databaseDir(this.#database))
+      syncDirectory("next:sync-dir", this.#dataDir.databaseDir(this.database))
     })
   }
 
@@ -123,11 +125,11 @@ export class IncomingFile {
     assert(this.#image === undefined, "a snapshot takes over")
     const { minTxid, maxTxid } = this.header
     const path = this.#ltx.filePath(minTxid, maxTxid)
-    this.#log.materialize(this.#database)
+    this.#log.materialize(this.database)
     if (this.#spool === undefined) {
       // The commit log takes only files of one transaction.
       const log = minTxid === maxTxid ? this.#log : directLog
-      const file = log.begin(this.#database, maxTxid, path)
+      const file = log.begin(this.database, maxTxid, path)
       for (const part of this.#parts) file.append(part)
       file.commit()
     } else {
@@ -154,7 +156,7 @@ export class IncomingFile {
   /** Gives a stored file its name in the log. Nobody waits for that. */
   complete(): void {
     this.#parts.length = 0
-    this.#log.materialize(this.#database)
+    this.#log.materialize(this.database)
   }
 
   get isClaimed(): boolean {
@@ -184,7 +186,7 @@ export class IncomingFile {
     const { minTxid, maxTxid } = this.header
     return this.#image === undefined
       ? `${this.#ltx.filePath(minTxid, maxTxid)}.receiving-${this.number}`
-      : this.#dataDir.nextPath(this.#database, this.number, "ltx")
+      : this.#dataDir.nextPath(this.database, this.number, "ltx")
   }
 
   #appendTo(spool: LtxFileWriter, bytes: Uint8Array): void {
@@ -216,13 +218,13 @@ export class IncomingFile {
       return new LitefsError("no-space", this.#describeFullDisk(), { cause: error })
     }
     if (error instanceof LitefsError && error.code === "io") {
-      const problem = `Cannot receive a snapshot of "${this.#database}": ${error.message}`
+      const problem = `Cannot receive a snapshot of "${this.database}": ${error.message}`
       return new LitefsError("io", problem, { cause: error })
     }
     if (!(error instanceof RangeError)) return error
     return new LitefsError(
       "invalid",
-      `Cannot receive a transaction of "${this.#database}": ${messageOf(error)}`,
+      `Cannot receive a transaction of "${this.database}": ${messageOf(error)}`,
       { cause: error },
     )
   }
@@ -231,12 +233,12 @@ export class IncomingFile {
     const { root } = this.#dataDir
     const header = this.#header
     if (header === undefined || !isSnapshot(header)) {
-      return `Cannot receive a transaction of "${this.#database}": the disk of "${root}" is full`
+      return `Cannot receive a transaction of "${this.database}": the disk of "${root}" is full`
     }
     const { blockSize, blocksAvailable } = fileSystemStatus("next:statfs", root)
     const size = formatSize(header.pageSize * header.commit)
     const free = formatSize(blockSize * blocksAvailable)
-    return `Cannot receive a snapshot of "${this.#database}": it makes a database of ${size} beside the old one, ${free} are left in "${root}"`
+    return `Cannot receive a snapshot of "${this.database}": it makes a database of ${size} beside the old one, ${free} are left in "${root}"`
   }
 }
 

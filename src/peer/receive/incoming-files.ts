@@ -30,6 +30,8 @@ export interface IncomingFilesContext {
 export class IncomingFiles {
   readonly #context: IncomingFilesContext
   readonly #incoming = new Map<number, IncomingFile>()
+  /** How many files of each database arrive, or wait to be applied. */
+  readonly #counts = new Map<string, number>()
 
   constructor(context: IncomingFilesContext) {
     this.#context = context
@@ -41,51 +43,67 @@ export class IncomingFiles {
     try {
       databases.checkHere(name)
       const database = databases.database(name)
-      const incoming = this.#incoming.get(file) ?? database.receive()
-      this.#incoming.set(file, incoming)
+      const incoming = this.#incoming.get(file) ?? this.#begin(file, name)
       incoming.push(bytes)
       if (!isLast) return undefined
-      this.#incoming.delete(file)
       incoming.finish()
+      this.#incoming.delete(file)
       return new Later((taken) =>
         databases.enqueue(name, async () => {
           try {
             await database.accept(incoming)
             await locks.coverWal(name)
             main.tell("applied", file)
+            this.#end(name)
           } catch (error) {
             incoming.discard()
+            this.#end(name)
             this.#refuse(file, error)
           }
           taken()
         }),
       )
     } catch (error) {
-      this.#incoming.delete(file)
+      this.abort(file)
       this.#refuse(file, error)
       return undefined
     }
   }
 
+  #begin(file: number, name: string): IncomingFile {
+    const incoming = this.#context.databases.database(name).receive()
+    this.#incoming.set(file, incoming)
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1)
+    return incoming
+  }
+
+  /** One of the files of the database is applied, or will not be. */
+  #end(name: string): void {
+    const left = (this.#counts.get(name) ?? 1) - 1
+    if (left > 0) return void this.#counts.set(name, left)
+    this.#counts.delete(name)
+    this.#context.databases.forgetIfNothing(name)
+  }
+
   judge(file: number, name: string, verdict: HistoryVerdict): void {
     try {
-      const incoming = this.#context.databases.database(name).receive()
-      incoming.verdict = verdict
-      this.#incoming.set(file, incoming)
+      this.#begin(file, name).verdict = verdict
     } catch {
       // The first part of the file meets the same problem, and reports it.
     }
   }
 
   abort(file: number): void {
-    this.#incoming.get(file)?.discard()
+    const incoming = this.#incoming.get(file)
+    if (incoming === undefined) return
     this.#incoming.delete(file)
+    incoming.discard()
+    this.#end(incoming.database)
   }
 
   /** Drops all incomplete files. */
   discard(): void {
-    for (const incoming of this.#incoming.values()) incoming.discard()
-    this.#incoming.clear()
+    for (const file of [...this.#incoming.keys()]) this.abort(file)
   }
 
   #refuse(file: number, error: unknown): void {

@@ -95,8 +95,17 @@ export class ReplicaDatabase {
     return this.#state.pos
   }
 
+  /** Whether nothing has ever been stored for it. */
+  get isNothing(): boolean {
+    return this.pos.txid === 0n && this.#unapplied === undefined && this.#unfinished === undefined
+  }
+
   receive(): IncomingFile {
-    return new IncomingFile(this.name, this.#context.dataDir, this.#context.transactions)
+    const { dataDir, transactions } = this.#context
+    return new IncomingFile(this.name, dataDir, transactions, () => {
+      // One with a history has them. If they are broken it takes nothing, and the others go on.
+      if (this.pos.txid === 0n) dataDir.createDatabase(this.name)
+    })
   }
 
   /** The database as it is now, kept until thaw(). Undefined when there is none. */

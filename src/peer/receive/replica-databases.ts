@@ -23,6 +23,7 @@ import type { Logger } from "../../lib/log.ts"
 import type { Sender } from "../../lib/port.ts"
 import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import { isOnlyDrop } from "../../recovery/dropped-database.ts"
+import { removeEmptyDatabase } from "../../recovery/empty-database.ts"
 import { openCommitLog } from "../../recovery/log/commit-log-recovery.ts"
 import { believed, type LastRun, recoverAgain, recoverDatabases } from "../../recovery/recover.ts"
 import type { DataDir } from "../../store/data-dir.ts"
@@ -180,10 +181,9 @@ export class ReplicaDatabases {
     if (this.#recovered.has(name) && this.#recovered.get(name) === undefined) {
       throw new LitefsError("damaged", `Cannot apply to "${name}": it is damaged, see the log`)
     }
-    const { dataDir, locks, cache, log, fs } = this.#context
+    const { dataDir, positions, locks, cache, log, fs } = this.#context
     const state = this.#recovered.get(name) ?? emptyHistoryState()
-    // One with a history has them. If they are broken it takes nothing, and the others go on.
-    if (state.pos.txid === 0n) dataDir.createDatabase(name)
+    if (state.pos.txid === 0n) positions.checkRoom(name)
     const database = new ReplicaDatabase(
       name,
       {
@@ -267,6 +267,24 @@ export class ReplicaDatabases {
   enqueue(name: string, work: () => Promise<void>): void {
     const before = this.#queues.get(name) ?? Promise.resolve()
     this.#queues.set(name, before.then(work))
+  }
+
+  /** Nothing arrives for it now. What was refused of a database that is nowhere else leaves nothing behind. */
+  forgetIfNothing(name: string): void {
+    const { dataDir, positions, log } = this.#context
+    const isNothing = this.isHere(name) && this.#databases.get(name)?.isNothing === true
+    if (!isNothing || positions.find(name) !== undefined) return
+    if (this.#commitLog?.isPending(name) === true) return
+    this.#close(name)
+    this.#queues.delete(name)
+    try {
+      if (fileExists("data:look", dataDir.databaseDir(name))) removeEmptyDatabase(dataDir, name)
+    } catch (error) {
+      log.warn("cannot remove the directory of a database that came to nothing", {
+        db: name,
+        error,
+      })
+    }
   }
 
   /** After everything that has arrived for it is applied. Its files stay open until letGo(). */
