@@ -223,3 +223,15 @@ describe("a file of a setting that never ends, or keeps its reader waiting", () 
     }
   })
 })
+
+test("a pipe that a shell has opened is read like a file", () => {
+  const module = join(import.meta.dir, "../../src/http/server/given-file.ts")
+  const script = `const { readGivenFile } = await import(${JSON.stringify(module)}); console.log(readGivenFile(process.argv[1]))`
+  const read = (given: string) =>
+    execFileSync("bash", ["-c", `"$0" -e "$1" ${given}`, process.execPath, script], {
+      encoding: "utf8",
+      timeout: 20_000,
+    })
+  expect(read("<(echo secret)")).toBe("secret\n\n")
+  expect(read("/dev/stdin < <(echo secret)")).toBe("secret\n\n")
+})
