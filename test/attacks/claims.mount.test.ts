@@ -285,7 +285,7 @@ test.skipIf(!canMount)(
     header.writeUInt32BE(2 ** 30, 12) // 64 TiB
     const primary = await primaryOf(scope, header)
     const replica = await scope.node({ follows: primary })
-    const claim = /Cannot receive a snapshot of "a.db": the primary claims .* 64.0 TiB, .* are free/
+    const claim = /Cannot receive a snapshot of "a.db": it needs 64.0 TiB, .* are free/
     await replica.logged(RegExp(claim.source.replaceAll('"', '\\\\"')))
     await expectProblem(replica, claim)
     expect(replica.output).not.toMatch(/the disk is full/)
