@@ -26,10 +26,11 @@ async function midway(scope: Scope, node: TestNode): Promise<LongClient> {
   await writer.exec(FILL)
   await writer.exec("delete from t where rowid > 100")
   for (const id of [1, 2]) await writer.exec(`delete from t where rowid = ${id}`)
-  await until("retention has removed the files of the free pages", async () => {
+  const areReaped = async () => {
     await writer.exec("update t set x = randomblob(3900) where rowid = 3")
     return readdirSync(pathOf(node, "ltx")).length < 4
-  })
+  }
+  await until("retention has removed the files of the free pages", areReaped, { limitMs: 60_000 })
   await writer.exec(`begin immediate; ${FILL}`)
   expect(existsSync(pathOf(node, "undo"))).toBe(true)
   return writer

@@ -450,9 +450,7 @@ export class ReplicaDatabases {
       const { name, state } = handover
       this.#close(name)
       if (state === undefined) continue
-      const problem = "cannot open a database, nothing is applied until it is open"
-      await untilDone(this.#surroundings(), name, problem, () => void this.database(name, handover))
-      await this.#attach(this.database(name))
+      await this.#attach(this.database(name, handover))
     }
     cache.forgetRole()
   }
