@@ -752,12 +752,15 @@ describe.skipIf(process.getuid?.() !== 0)("litefs doctor where it may not write"
   const doctor = (...before: string[]) => {
     const program = [process.execPath, join(import.meta.dirname, "../../src/main.ts"), "doctor"]
     const words = [...before, ...program, "--data-dir", data.root]
-    const { status, stdout, stderr } = spawnSync(words[0] as string, words.slice(1))
+    const { status, stdout, stderr } = spawnSync(words[0] as string, words.slice(1), { cwd: "/" })
     return { status, out: plain(String(stdout)), err: plain(String(stderr)) }
   }
   const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+  // Other users may not be able to enter the directory of the project.
+  const [setpriv = "", ...toNobody] = [...asNobody, "test", "-r", import.meta.path]
+  const testAsNobody = test.skipIf(spawnSync(setpriv, toNobody, { cwd: "/" }).status !== 0)
 
-  test("reports a directory of a database that this user may not write to", () => {
+  testAsNobody("reports a directory of a database that this user may not write to", () => {
     data.database("app.db", 3)
     spawnSync("sh", ["-c", `chown -R 65534:65534 ${data.root}; chmod 500 ${data.root}/dbs/app.db`])
     const { status, out } = doctor(...asNobody)
@@ -766,7 +769,7 @@ describe.skipIf(process.getuid?.() !== 0)("litefs doctor where it may not write"
     expect(out).not.toContain("healthy")
   })
 
-  test("says that permission is denied", () => {
+  testAsNobody("says that permission is denied", () => {
     data.database("app.db", 3)
     spawnSync("chmod", ["700", data.root])
     expect(doctor(...asNobody)).toMatchObject({

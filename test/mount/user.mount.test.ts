@@ -134,7 +134,7 @@ test.skipIf(!canMountAsUser)("a user who may not open /dev/fuse is told what to 
   const node = await scope.spawn(nobody(scope, "600"))
   expect(await node.exited).toEqual({ code: 1, signal: null })
   expect(await node.wholeOutput).toMatch(
-    /^ERROR: Cannot mount on ".*mnt": .*\/dev\/fuse: Permission denied, run as root or .*chmod 666 \/dev\/fuse\n$/,
+    /(^|\n)ERROR: Cannot mount on ".*mnt": .*\/dev\/fuse: Permission denied, run as root or .*chmod 666 \/dev\/fuse\n$/,
   )
 })
 
