@@ -159,7 +159,7 @@ describe("a client", () => {
     client.write(`GET /long-poll ${HEAD}\r\n`)
     const served = await app.connection(0)
     await served.until("\r\n\r\n")
-    clock.advance(24 * 3600_000)
+    clock.advance(3600_000)
     served.write(ok("at last"))
     await client.until("at last")
   })
