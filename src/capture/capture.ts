@@ -289,6 +289,7 @@ export class Capture {
    */
   writeDatabase(offset: number, size: number, from: Region): void {
     this.assertUsable()
+    this.#database.checkSize(offset + size)
     this.follow()
     if (!this.#journal.isActive) {
       const bytes = from.bytes.subarray(0, size)

@@ -30,8 +30,8 @@ import {
 import { fileSystemStatus, sizeOf } from "../sys/file-status.ts"
 import type { Region } from "../sys/memory.ts"
 
-/** Bytes: what ext4 has for a file in its blocks of 4 KiB. */
-const FILE_SIZE_MAX = (2 ** 32 - 1) * 4096
+/** Bytes: what ext4 has for a file in its blocks of 4 KiB. Page numbers below it are exact, and can be counted. */
+export const FILE_SIZE_MAX = (2 ** 32 - 1) * 4096
 
 /** From so many bytes on it is worth a look at what is free. */
 const LARGE_CLAIM = 16 * 1024 * 1024

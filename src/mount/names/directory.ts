@@ -33,6 +33,7 @@ import { Fopen } from "../../fuse/flags.ts"
 import { FlockTable } from "../../fuse/flock-table.ts"
 import { FuseError } from "../../fuse/fuse-error.ts"
 import { earlier } from "../../lib/clock.ts"
+import { FILE_SIZE_MAX } from "../../store/backed-file.ts"
 import { Errno } from "../../sys/errno.ts"
 import { type Fd, O_ACCMODE, O_EXCL, O_RDONLY } from "../../sys/file.ts"
 import { MODE_BITS } from "../../sys/file-access.ts"
@@ -134,6 +135,7 @@ export class Directory implements FileSystem {
     if (nodeId === ROOT_ID) this.#root.changeAccess(change)
     else this.#entries.get(nodeId).changeAccess(change)
     if (size !== undefined) {
+      checkFileSize(size)
       const entry = this.#entries.get(nodeId)
       const truncating = this.#attempt(pid, true, () => {
         if (!this.#context.isPeer(pid)) entry.cuttingOff(size, handle, pid)
@@ -197,6 +199,7 @@ export class Directory implements FileSystem {
     const { refusals, acknowledgements } = this.#context
     const act = () => {
       entry.checkWriter(handle)
+      checkFileSize(offset + size)
       entry.write(offset, size, from, pid)
     }
     try {
@@ -227,6 +230,7 @@ export class Directory implements FileSystem {
     size: number,
     keepsSize: boolean,
   ): void {
+    checkFileSize(offset + size)
     this.#entries.get(nodeId).allocate(offset, size, !keepsSize)
   }
 
@@ -482,4 +486,9 @@ const reply: Entry = {
   generation: 0,
   attributes,
   entryTimeout: 0,
+}
+
+/** The kernel allows offsets up to 2^63: nobody may count the pages up to there. */
+function checkFileSize(size: number): void {
+  if (size > FILE_SIZE_MAX) throw FuseError.of(Errno.EFBIG)
 }
