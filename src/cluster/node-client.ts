@@ -59,10 +59,10 @@ export async function callNode(origin: string, call: NodeCall): Promise<NodeAnsw
   })
   request.on("error", reject)
   request.on("response", (response) => {
-    readText(response).then(
-      (text) => resolve({ status: response.statusCode ?? 0, headers: response.headers, text }),
-      reject,
-    )
+    readStart(response, TEXT_SIZE_MAX).then(({ text }) => {
+      const { statusCode = 0, headers } = response
+      resolve({ status: statusCode, headers, text: text.trim() })
+    }, reject)
   })
   request.end(call.body)
   try {
@@ -76,13 +76,17 @@ export async function callNode(origin: string, call: NodeCall): Promise<NodeAnsw
   }
 }
 
-async function readText(response: IncomingMessage): Promise<string> {
+/** The first bytes of an answer, and whether there are no more: `sizeMax`, or as many more as came with them. */
+export async function readStart(
+  response: IncomingMessage,
+  sizeMax: number,
+): Promise<{ readonly text: string; readonly isWhole: boolean }> {
   const parts: Uint8Array[] = []
   let size = 0
   for await (const part of response) {
     parts.push(part as Uint8Array)
     size += (part as Uint8Array).length
-    if (size > TEXT_SIZE_MAX) break
+    if (size > sizeMax) break // which ends the connection
   }
-  return Buffer.concat(parts).toString().trim()
+  return { text: Buffer.concat(parts).toString(), isWhole: size <= sizeMax }
 }

@@ -39,21 +39,29 @@ type Kind = "static" | "etcd" | "consul"
 const KINDS: readonly Kind[] = hasEtcd ? ["static", "etcd", "consul"] : ["static", "consul"]
 const STORES = KINDS.filter((kind) => kind !== "static")
 
-/** Stores of one place, one for each node. */
+/** Makes stores of one place, one for each node. They end with the scope. */
 async function placeOf(scope: Scope, kind: Kind): Promise<() => LeaseStore> {
+  const options = await optionsOf(scope, kind)
+  return () => {
+    const store = openStore(options, systemClock, () => ({}))
+    scope.defer(() => store.close())
+    return store
+  }
+}
+
+async function optionsOf(scope: Scope, kind: Kind): Promise<Parameters<typeof openStore>[0]> {
   const shared = { ttlMs: TTL_MS, where: kind }
   if (kind === "etcd") {
     const etcd = await Etcd.start(scope)
     const origins = etcd.members.map(({ host }) => `http://${host}`)
-    const options = { ...shared, kind, origins, prefix: "litefs/contract" } as const
-    return () => openStore(options, systemClock, () => ({}))
+    return { ...shared, kind, origins, prefix: "litefs/contract" }
   }
   const consul = await FakeConsul.start("s3cret")
   scope.defer(async () => {
     await consul[Symbol.asyncDispose]()
     expect(consul.odd).toEqual([])
   })
-  const options = {
+  return {
     ...shared,
     kind: "consul",
     origins: [`http://${consul.host}`],
@@ -61,8 +69,7 @@ async function placeOf(scope: Scope, kind: Kind): Promise<() => LeaseStore> {
     key: "app/litefs/primary",
     node: "app/litefs",
     lockDelayMs: 100,
-  } as const
-  return () => openStore(options, systemClock, () => ({}))
+  }
 }
 
 async function partiesOf(scope: Scope, kind: Kind): Promise<Parties> {
@@ -181,7 +188,6 @@ describe.each(STORES)("a lease in %s", (kind) => {
         throw new Error("it is cut off from here on")
       }
       const other = newStore()
-      scope.defer(() => other.close())
       let wasHeld = true
       while (wasHeld) {
         wasHeld = first.mayCommit
@@ -200,9 +206,6 @@ describe.each(STORES)("a lease in %s", (kind) => {
       await using scope = new Scope()
       const newStore = await placeOf(scope, kind)
       const [a, b] = [newStore(), newStore()]
-      scope.defer(() => {
-        for (const store of [a, b]) store.close()
-      })
       const view = await a.read()
       expect(view).toMatchObject({ holder: undefined, last: undefined, cluster: undefined })
       const taken = await Promise.all(
@@ -237,9 +240,7 @@ describe.each(STORES)("a lease in %s", (kind) => {
     "is confirmed, replaced and released only by who has it",
     async () => {
       await using scope = new Scope()
-      const newStore = await placeOf(scope, kind)
-      const store = newStore()
-      scope.defer(() => store.close())
+      const store = (await placeOf(scope, kind))()
       const session = await store.openSession()
       const other = await store.openSession()
       const taken = { id: "A", text: "one", last: "l1", cluster: "c" }
@@ -266,9 +267,7 @@ describe.each(STORES)("a lease in %s", (kind) => {
     "is free when the session of its holder has run out, and its candidates are gone with theirs",
     async () => {
       await using scope = new Scope()
-      const newStore = await placeOf(scope, kind)
-      const store = newStore()
-      scope.defer(() => store.close())
+      const store = (await placeOf(scope, kind))()
       const session = await store.openSession()
       const taken = { id: "A", text: "one", last: "l1", cluster: "c" }
       expect(await store.take(session, taken, await store.read())).toBe(true)
@@ -289,9 +288,7 @@ describe.each(STORES)("a lease in %s", (kind) => {
     "wakes who watches it",
     async () => {
       await using scope = new Scope()
-      const newStore = await placeOf(scope, kind)
-      const store = newStore()
-      scope.defer(() => store.close())
+      const store = (await placeOf(scope, kind))()
       const abort = new AbortController()
       const view = await store.read()
       const woken = store.watch(view, false, abort.signal)

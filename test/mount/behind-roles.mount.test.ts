@@ -50,6 +50,13 @@ class Roles implements AsyncDisposable {
     return client
   }
 
+  /** A client that passes, and has written a row: "1". */
+  async writer(): Promise<LongClient> {
+    const client = await this.client()
+    expect(await insert(client, "1")).toBe("ok")
+    return client
+  }
+
   /** Both have the same, which is these rows. */
   async expectBoth(rows: string): Promise<void> {
     const { here, there } = this
@@ -131,8 +138,7 @@ test(
   async () => {
     await using roles = await Roles.start()
     const { here, there } = roles
-    const old = await roles.client()
-    await insert(old, "1")
+    const old = await roles.writer()
     await promote(there)
     const young = await roles.client()
     expect(await insert(young, "no")).toBe(READONLY)
@@ -162,8 +168,7 @@ test(
   async () => {
     await using roles = await Roles.start()
     const { here, there } = roles
-    const old = await roles.client()
-    await insert(old, "1")
+    const old = await roles.writer()
     await old.exec("begin; select * from a")
     await promote(there)
     sqlite3(there, "a.db", "insert into a values('2')")
@@ -190,8 +195,7 @@ test.each([
   async (_, sql) => {
     await using roles = await Roles.start()
     const { there } = roles
-    const old = await roles.client()
-    await insert(old, "1")
+    const old = await roles.writer()
     await old.exec(sql)
     await expect(promote(there)).rejects.toThrow(/a client has been in a write transaction for 5s/)
     if (!sql.includes("values")) await insert(old, "2")
@@ -207,8 +211,7 @@ test(
   async () => {
     await using roles = await Roles.start()
     const { there } = roles
-    const old = await roles.client()
-    await insert(old, "1")
+    const old = await roles.writer()
     await old.exec("pragma locking_mode = exclusive; insert into a values('2')")
     await expect(promote(there)).rejects.toThrow(/a client has been in a write transaction for 5s/)
     expect(await insert(old, "3")).toBe("ok")
@@ -249,8 +252,7 @@ test(
   async () => {
     await using roles = await Roles.start()
     const { here, there, scope } = roles
-    const old = await roles.client()
-    await insert(old, "1")
+    const old = await roles.writer()
     await caughtUp(here, there, "a.db")
     await promote(there, "?force=true")
     await becomes(here, "replica")
@@ -383,8 +385,7 @@ test(
   async () => {
     await using roles = await Roles.start()
     const { here, there, scope } = roles
-    const old = await roles.client()
-    await insert(old, "1")
+    const old = await roles.writer()
     await promote(there)
     sqlite3(there, "a.db", "insert into a values('2')")
     await caughtUp(there, here, "a.db")
@@ -407,8 +408,7 @@ test(
   async () => {
     await using roles = await Roles.start()
     const { here, there, scope } = roles
-    const old = await roles.client()
-    await insert(old, "1")
+    const old = await roles.writer()
     await caughtUp(here, there, "a.db")
     await old.exec("begin immediate; insert into a values('lost')")
     await promote(there, "?force=true")
@@ -433,8 +433,7 @@ test(
   async () => {
     await using roles = await Roles.start()
     const { here, there } = roles
-    const old = await roles.client()
-    await insert(old, "1")
+    const old = await roles.writer()
     await promote(there)
     const add = sqlite3Command(here, "a.db")
       .map((word) => `'${word}'`)
@@ -490,8 +489,7 @@ test(
   async () => {
     await using roles = await Roles.start()
     const { here, there, scope } = roles
-    const old = await roles.client()
-    await insert(old, "1")
+    const old = await roles.writer()
     await there.stop()
     const again = await scope.again(there, {
       follows: here,

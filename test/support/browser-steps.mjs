@@ -12,22 +12,11 @@
  *   {"do":"problems"}                           what a page has thrown, logged as an error, or asked another host for
  */
 import { createInterface } from "node:readline"
-import { chromium } from "playwright-core"
+import { openChromium } from "./chromium.mjs"
 
 const LIMIT_MS = 45_000
-const context = await chromium.launchPersistentContext(process.argv[2], {
-  executablePath: "/usr/bin/chromium",
-  headless: true,
-  args: [
-    ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
-    ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  ],
-})
-context.setDefaultTimeout(LIMIT_MS)
-const page = context.pages()[0] ?? (await context.newPage())
-const problems = []
+const { context, page, problems } = await openChromium(process.argv[2], LIMIT_MS)
 let host
-page.on("pageerror", (error) => problems.push(String(error)))
 page.on("dialog", (dialog) => {
   problems.push(`a dialog: ${dialog.message()}`)
   void dialog.dismiss()

@@ -9,23 +9,12 @@
  */
 import { createHash } from "node:crypto"
 import { readFileSync } from "node:fs"
-import { chromium } from "playwright-core"
+import { openChromium } from "./chromium.mjs"
 
 const { url, otherUrl, file, profile, notes, screenshot } = JSON.parse(process.argv[2])
 const LIMIT_MS = 20_000
 
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: "/usr/bin/chromium",
-  headless: true,
-  args: [
-    ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
-    ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  ],
-})
-context.setDefaultTimeout(LIMIT_MS)
-const page = context.pages()[0] ?? (await context.newPage())
-const problems = []
-page.on("pageerror", (error) => problems.push(String(error)))
+const { context, page, problems } = await openChromium(profile, LIMIT_MS)
 page.on("response", (answer) => {
   if (answer.status() >= 400) problems.push(`${answer.status()} ${answer.url()}`)
 })

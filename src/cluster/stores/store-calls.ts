@@ -6,6 +6,7 @@ import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage
 import { request as httpsRequest, Agent as SecureAgent } from "node:https"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { readStart } from "../node-client.ts"
 import type { TlsMaterial } from "../replica/replica.ts"
 
 /** Bytes of an answer. */
@@ -147,15 +148,7 @@ function plain(error: Error): LitefsError {
 }
 
 async function readText(response: IncomingMessage): Promise<string> {
-  const parts: Uint8Array[] = []
-  let size = 0
-  for await (const part of response) {
-    parts.push(part as Uint8Array)
-    size += (part as Uint8Array).length
-    if (size > ANSWER_SIZE_MAX) {
-      response.destroy()
-      throw new LitefsError("unavailable", `its answer is larger than ${ANSWER_SIZE_MAX} bytes`)
-    }
-  }
-  return Buffer.concat(parts).toString()
+  const { text, isWhole } = await readStart(response, ANSWER_SIZE_MAX)
+  if (isWhole) return text
+  throw new LitefsError("unavailable", `its answer is larger than ${ANSWER_SIZE_MAX} bytes`)
 }

@@ -15,6 +15,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
 import { encodeJson } from "../server/json.ts"
+import { Listeners } from "../server/listeners.ts"
 import { checkQuery } from "../server/query.ts"
 import { RequestLog, type Sender, senderOf } from "../server/request-log.ts"
 import type { History, Sample } from "./history.ts"
@@ -87,7 +88,11 @@ export class WatchFeed {
 class View {
   readonly filter: string
   readonly #context: WatchFeedContext
-  readonly #watchers = new Map<ServerResponse, Sender>()
+  readonly #watchers = new Listeners({
+    waitingSizeMax: WAITING_SIZE_MAX,
+    log,
+    cutOff: "cut off a watcher that does not read",
+  })
   #picture: Picture | undefined
   #node = "" // as JSON, here and below
   #nodes = ""
@@ -102,24 +107,24 @@ class View {
   }
 
   get isEmpty(): boolean {
-    return this.#watchers.size === 0
+    return this.#watchers.count === 0
   }
 
   /** Whoever joins a view gets what the others have by now. */
   add(response: ServerResponse, sender: Sender, picture: Picture): void {
     const change = this.#update(picture)
-    if (change !== undefined) this.#send(change)
-    this.#watchers.set(response, sender)
+    if (change !== undefined) this.#watchers.send(change)
+    this.#watchers.add(response, sender)
     response.write(this.#whole(picture))
   }
 
   remove(response: ServerResponse): void {
-    this.#watchers.delete(response)
+    this.#watchers.remove(response)
   }
 
   tell(picture: Picture): void {
     const change = this.#update(picture)
-    if (change !== undefined) this.#send(change)
+    if (change !== undefined) this.#watchers.send(change)
   }
 
   #whole(picture: Picture): string {
@@ -170,16 +175,6 @@ class View {
     this.#rows = encoded
     this.#matchingCount = matchingCount
     return parts
-  }
-
-  #send(text: string): void {
-    for (const [response, sender] of [...this.#watchers]) {
-      response.write(text)
-      if (response.writableLength <= WAITING_SIZE_MAX) continue
-      log.say("warn", "cut off a watcher that does not read", sender)
-      this.#watchers.delete(response)
-      response.destroy()
-    }
   }
 }
 

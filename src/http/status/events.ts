@@ -21,8 +21,9 @@ import { LitefsError } from "../../lib/errors.ts"
 import { formatChecksum, formatTxid, type Txid } from "../../ltx/pos.ts"
 import type { DatabaseState, Positions, Slot } from "../../store/positions.ts"
 import { encodeJson } from "../server/json.ts"
+import { Listeners } from "../server/listeners.ts"
 import { checkQuery } from "../server/query.ts"
-import { RequestLog, type Sender, senderOf } from "../server/request-log.ts"
+import { RequestLog, senderOf } from "../server/request-log.ts"
 
 const log = new RequestLog("events")
 
@@ -43,7 +44,11 @@ export interface EventsContext {
 
 export class EventFeed {
   readonly #context: EventsContext
-  readonly #listeners = new Map<ServerResponse, Sender>()
+  readonly #listeners = new Listeners({
+    waitingSizeMax: WAITING_SIZE_MAX,
+    log,
+    cutOff: "cut off a listener for events that does not read them",
+  })
   readonly #told = new Map<Slot, Txid>()
   #seenChangeCount = 0
 
@@ -52,19 +57,19 @@ export class EventFeed {
   }
 
   get listenerCount(): number {
-    return this.#listeners.size
+    return this.#listeners.count
   }
 
   handle(request: IncomingMessage, response: ServerResponse, url: URL): void {
     checkQuery(url, [])
-    if (this.#listeners.size >= LISTENER_COUNT_MAX) {
+    if (this.#listeners.count >= LISTENER_COUNT_MAX) {
       const problem = `${LISTENER_COUNT_MAX} others do, try again later`
       throw new LitefsError("unavailable", `Cannot listen for events: ${problem}`)
     }
-    if (this.#listeners.size === 0) this.#start()
+    if (this.#listeners.count === 0) this.#start()
     else this.positionsChanged() // earlier changes are not for this one
-    this.#listeners.set(response, senderOf(request))
-    response.on("close", () => this.#listeners.delete(response))
+    this.#listeners.add(response, senderOf(request))
+    response.on("close", () => this.#listeners.remove(response))
     response.writeHead(200, { "Content-Type": "application/json", "Cache-Control": "no-store" })
     response.write(leadershipLine("init", this.#context.leadership()))
   }
@@ -72,7 +77,7 @@ export class EventFeed {
   positionsChanged(): void {
     const { positions } = this.#context
     const { changeCount } = positions
-    if (this.#listeners.size === 0 || changeCount === this.#seenChangeCount) return
+    if (this.#listeners.count === 0 || changeCount === this.#seenChangeCount) return
     const changed = positions.changedSince(this.#seenChangeCount)
     this.#seenChangeCount = changeCount
     let lines = ""
@@ -81,12 +86,12 @@ export class EventFeed {
       if (slot !== undefined) lines += this.#newLines(database, slot)
     }
     if (this.#told.size > positions.count) this.#forgetFreed()
-    if (lines !== "") this.#send(lines)
+    if (lines !== "") this.#listeners.send(lines)
   }
 
   primaryChanged(): void {
-    if (this.#listeners.size === 0) return
-    this.#send(leadershipLine("primaryChange", this.#context.leadership()))
+    if (this.#listeners.count === 0) return
+    this.#listeners.send(leadershipLine("primaryChange", this.#context.leadership()))
   }
 
   #start(): void {
@@ -118,16 +123,6 @@ export class EventFeed {
       if (transaction !== undefined) lines += transactionLine(database, transaction)
     }
     return lines
-  }
-
-  #send(lines: string): void {
-    for (const [response, sender] of [...this.#listeners]) {
-      response.write(lines)
-      if (response.writableLength <= WAITING_SIZE_MAX) continue
-      log.say("warn", "cut off a listener for events that does not read them", sender)
-      this.#listeners.delete(response)
-      response.destroy()
-    }
   }
 }
 
