@@ -249,8 +249,10 @@ export function mountsAt(directory: string): MountEntry[] {
 export function mountsIfKnown(directory: string): MountEntry[] | undefined {
   try {
     return mountsAt(directory)
-  } catch {
-    return undefined
+  } catch (error) {
+    if (/^(EMFILE|ENFILE|ENOMEM)$/.test((error as NodeJS.ErrnoException).code ?? ""))
+      return undefined
+    throw error
   }
 }
 
