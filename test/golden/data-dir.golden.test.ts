@@ -36,6 +36,9 @@ const images: [scenario: string, image: string][] = goldenScenarios().flatMap((s
     .map((name): [string, string] => [scenario, name]),
 ])
 
+/** The name of the database; a scenario's own may be reserved ("spill-wal"). */
+const name = "app.db"
+
 const slots = Positions.create()
 
 test.skipIf(!hasGolden).each(images)("%s/%s opens at its position with its content", (...given) => {
@@ -44,7 +47,6 @@ test.skipIf(!hasGolden).each(images)("%s/%s opens at its position with its conte
   try {
     const dataDir = new DataDir(root)
     dataDir.create()
-    const name = names[0]
     mkdirSync(dataDir.databaseDir(name))
     cpSync(goldenPath(...names, "ltx"), dataDir.ltxDir(name), { recursive: true })
     const found = listGolden(...names).map((file) => file.replace(/\.gz$/, ""))
@@ -67,7 +69,7 @@ test.skipIf(!hasGolden).each(images)("%s/%s opens at its position with its conte
     expect(sqlite3("pragma integrity_check")).toBe("ok\n")
     if (names[1] !== ".") return
     const dump = sqlite3(".dump")
-    expect(statements(dump)).toEqual(statements(readGoldenText(name, "content.sql")))
+    expect(statements(dump)).toEqual(statements(readGoldenText(names[0], "content.sql")))
     expect(state.commit).toBeGreaterThan(0)
   } finally {
     rmSync(root, { recursive: true, force: true })
