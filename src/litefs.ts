@@ -32,6 +32,7 @@ import { FrontDoor } from "./node/front-door/front-door.ts"
 import { Membership } from "./node/membership/membership.ts"
 import { recoverMount } from "./node/storage/stale-mount.ts"
 import { Storage } from "./node/storage/storage.ts"
+import { ourSurroundings } from "./node/surroundings.ts"
 import { startUpkeep } from "./node/upkeep.ts"
 import { NodeWorkers, newWorker } from "./workers.ts"
 
@@ -155,7 +156,9 @@ export class LiteFS {
     }
     const tls = options.tls && new TlsFiles(options.tls)
     const storage = new Storage({ options, workers, closing, fail })
-    const membership = new Membership({ options, storage, tls, closing, fail })
+    const membership = new Membership({
+      ...{ options, surroundings: ourSurroundings, storage, tls, closing, fail },
+    })
     this.#membership = membership
     if (workers.problem !== undefined) {
       throw new LitefsError("io", `Cannot open the node: ${workers.problem}`)

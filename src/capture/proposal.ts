@@ -28,8 +28,14 @@ export class Proposal extends Error {
 }
 
 export class ProposingLog implements TransactionLog {
+  readonly #log: Pick<TransactionLog, "begin">
   #accepted: Uint8Array | undefined
   #isShut = false
+
+  /** `log` makes durable what the other node has taken. */
+  constructor(log: Pick<TransactionLog, "begin"> = directLog) {
+    this.#log = log
+  }
 
   materialize(): void {}
   clear(): void {}
@@ -69,7 +75,7 @@ export class ProposingLog implements TransactionLog {
           `Cannot commit to database "${database}": it was changed while its transaction was on its way to the primary`,
         )
       }
-      const file = directLog.begin(database, txid, path)
+      const file = this.#log.begin(database, txid, path)
       try {
         file.append(accepted)
         file.commit()

@@ -1,10 +1,10 @@
 /** Calls of one node to another. */
-import { Agent, request as httpRequest, type IncomingMessage } from "node:http"
-import { request as httpsRequest, Agent as SecureAgent } from "node:https"
+import { Agent, type IncomingMessage } from "node:http"
+import { Agent as SecureAgent } from "node:https"
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { connectProblem } from "./connect-problem.ts"
-import type { TlsMaterial } from "./replica/replica.ts"
+import { type NodeRequest, nodeRequest, type TlsMaterial } from "./node-request.ts"
 
 export interface NodeCall {
   readonly method: "GET" | "POST" | "DELETE"
@@ -13,6 +13,8 @@ export interface NodeCall {
   readonly body?: Uint8Array
   readonly limitMs: number
   readonly tls: TlsMaterial
+  /** Undefined: over the network. */
+  readonly request?: NodeRequest | undefined
   /** Keeps connections for the next call. */
   readonly agents?: NodeAgents
   readonly clock: Clock
@@ -48,12 +50,11 @@ export async function callNode(origin: string, call: NodeCall): Promise<NodeAnsw
   const { promise, resolve, reject } = Promise.withResolvers<NodeAnswer>()
   const headers = { ...call.headers, "Content-Length": call.body?.length ?? 0 }
   const options = {
-    ...(isSecure ? call.tls : {}),
     method: call.method,
     headers,
     agent: call.agents?.of(isSecure) ?? false,
   }
-  const request = (isSecure ? httpsRequest : httpRequest)(url, options)
+  const request = (call.request ?? nodeRequest)(url, options, call.tls)
   const cancel = call.clock.after(call.limitMs, () => {
     request.destroy(new LitefsError("unavailable", `no answer in ${call.limitMs} ms`))
   })

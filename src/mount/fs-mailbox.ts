@@ -3,11 +3,11 @@
  * (sys/mailbox.ts). What shares memory goes beside it, through a MessagePort. A note takes its place in the mailbox,
  * whose order holds for both.
  */
-import { type MessagePort, receiveMessageOnPort } from "node:worker_threads"
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads"
 import { must } from "../lib/assert.ts"
 import { FAILED, type Message } from "../lib/port.ts"
 import type { Fd } from "../sys/file.ts"
-import { MailboxReceiver, MailboxSender } from "../sys/mailbox.ts"
+import { createMailbox, MailboxReceiver, MailboxSender } from "../sys/mailbox.ts"
 import type { FsThread } from "./contract.ts"
 
 const SHARING: ReadonlySet<string> = new Set<keyof FsThread>([
@@ -20,6 +20,24 @@ const BESIDE: Message = ["beside", 0]
  * Length of an error's text, in characters. The mailbox takes no more, and the text of a problem may have any length.
  */
 const TEXT_LENGTH_MAX = 500
+
+/** The mailbox as the thread has it that makes the fs thread. */
+export interface FsMailbox {
+  send(message: Message): void
+  /** For the fs thread. */
+  readonly readFd: Fd
+  /** For who else sends. */
+  readonly writeFd: Fd
+  /** For the fs thread: what does not fit comes here. */
+  readonly beside: MessagePort
+}
+
+export function newFsMailbox(): FsMailbox {
+  const { readFd, writeFd } = createMailbox()
+  const { port1, port2 } = new MessageChannel()
+  const sender = new FsMailboxSender(writeFd, port1)
+  return { send: (message) => sender.send(message), readFd, writeFd, beside: port2 }
+}
 
 export class FsMailboxSender {
   readonly #mailbox: MailboxSender<Message>

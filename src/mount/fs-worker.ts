@@ -1,13 +1,12 @@
 /** The fs thread as the main thread sees it. */
-import { MessageChannel, type MessagePort } from "node:worker_threads"
+import type { MessagePort } from "node:worker_threads"
 import { LitefsError } from "../lib/errors.ts"
 import { listen, type Offers, Port } from "../lib/port.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
-import { createMailbox } from "../sys/mailbox.ts"
 import type { Mount } from "../sys/mount.ts"
 import type { FsHost, FsThread, FsThreadOptions } from "./contract.ts"
 import { type FrozenDatabase, freezeDatabase } from "./frozen-database.ts"
-import { FsMailboxSender } from "./fs-mailbox.ts"
+import { type FsMailbox, newFsMailbox } from "./fs-mailbox.ts"
 
 /** The thread takes these with its event loop, which it has before it serves. */
 const EARLY: ReadonlySet<string> = new Set<keyof FsThread>(["start", "serve"])
@@ -22,10 +21,12 @@ export class FsWorker extends Port<FsHost, FsThread> {
   readonly #unmounted: PromiseWithResolvers<void>
   readonly #stopped: PromiseWithResolvers<void>
 
-  constructor(worker: Worker, on: FsListener, failed: (error: Error) => void) {
-    const { readFd, writeFd } = createMailbox()
-    const { port1, port2 } = new MessageChannel()
-    const mailbox = new FsMailboxSender(writeFd, port1)
+  constructor(
+    worker: Worker,
+    on: FsListener,
+    failed: (error: Error) => void,
+    mailbox: FsMailbox = newFsMailbox(),
+  ) {
     const unmounted = Promise.withResolvers<void>()
     const stopped = Promise.withResolvers<void>()
     let hasEnded = false
@@ -42,7 +43,7 @@ export class FsWorker extends Port<FsHost, FsThread> {
       send(message) {
         const [name] = message
         if (!EARLY.has(name)) return mailbox.send(message)
-        worker.postMessage(message, name === "start" ? [port2] : [])
+        worker.postMessage(message, name === "start" ? [mailbox.beside] : [])
       },
       offers: {
         ...on,
@@ -54,9 +55,9 @@ export class FsWorker extends Port<FsHost, FsThread> {
         failed: end,
       },
     })
-    this.mailboxFd = writeFd
-    this.#readFd = readFd
-    this.#beside = port2
+    this.mailboxFd = mailbox.writeFd
+    this.#readFd = mailbox.readFd
+    this.#beside = mailbox.beside
     this.#unmounted = unmounted
     this.#stopped = stopped
     listen(worker, this, "the fs thread", end)

@@ -9,13 +9,12 @@
  *
  * A position that cannot be sent yet gives way to the next one of its database: nothing piles up.
  */
-import { type ClientRequest, request as httpRequest } from "node:http"
-import { request as httpsRequest } from "node:https"
+import type { ClientRequest } from "node:http"
 import { type Clock, every, sleep } from "../../lib/clock.ts"
 import { logger } from "../../lib/log.ts"
 import { type Pos, posEquals } from "../../ltx/pos.ts"
 import { encodeFrame } from "../../wire/frame.ts"
-import type { TlsMaterial } from "./replica.ts"
+import { type NodeRequest, nodeRequest, type TlsMaterial } from "../node-request.ts"
 
 const log = logger("replica")
 
@@ -38,6 +37,8 @@ export interface AcknowledgerOptions {
   readonly token: string
   readonly headers: Record<string, string>
   tls?(): TlsMaterial
+  /** Undefined: over the network. */
+  readonly request?: NodeRequest
   readonly durable: Durable
 }
 
@@ -86,16 +87,13 @@ export class Acknowledger {
   /** Resolves when the primary has answered, which it does only at the end. */
   async #connect(): Promise<void> {
     const { clock, primaryUrl, token, headers, tls } = this.#options
+    const makeRequest = this.#options.request ?? nodeRequest
     const url = new URL(ACKNOWLEDGE_PATH, primaryUrl)
     url.searchParams.set("stream", token)
-    const isSecure = url.protocol === "https:"
     const ended = Promise.withResolvers<void>()
-    const request = (isSecure ? httpsRequest : httpRequest)(url, {
-      ...(isSecure ? tls?.() : undefined),
-      method: "POST",
-      headers: { ...headers, "Transfer-Encoding": "chunked" },
-      agent: false,
-    })
+    const chunked = { ...headers, "Transfer-Encoding": "chunked" }
+    const options = { method: "POST", headers: chunked, agent: false }
+    const request = makeRequest(url, options, url.protocol === "https:" ? tls?.() : undefined)
     request.on("response", (response) => {
       response.resume()
       ended.resolve()

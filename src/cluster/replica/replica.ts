@@ -12,8 +12,7 @@
  * Each change of state is logged once: a primary that stays away, or a transaction that is refused however often it
  * comes, is not reported every second.
  */
-import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http"
-import { request as httpsRequest } from "node:https"
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http"
 import { sleep } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -43,6 +42,7 @@ import {
   noAnswer,
 } from "../connect-problem.ts"
 import { BAD_DATA, CANNOT_TAKE } from "../node-problems.ts"
+import { type NodeRequest, nodeRequest, type TlsMaterial } from "../node-request.ts"
 import { Acknowledger, type Durable } from "./acknowledger.ts"
 import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
 import { IncomingStream, type IncomingStreamOptions, SILENCE_MS_MAX } from "./incoming-stream.ts"
@@ -52,13 +52,6 @@ const log = logger("replica")
 const RECONNECT_MS = 500
 const RECONNECT_MS_MAX = 4000
 
-/** As for `node:tls`: undefined members are left out. Without `ca` the system's authorities are trusted. */
-export interface TlsMaterial {
-  readonly cert?: string
-  readonly key?: string
-  readonly ca?: string
-}
-
 export interface ReplicaOptions extends IncomingStreamOptions {
   readonly primaryUrl: string
   readonly headers: Record<string, string>
@@ -67,6 +60,8 @@ export interface ReplicaOptions extends IncomingStreamOptions {
    * connection.
    */
   tls?(): TlsMaterial
+  /** Undefined: over the network. */
+  readonly request?: NodeRequest
   /** Databases that take nothing for now. */
   leftOut?(): readonly string[]
   positions(): ReadonlyMap<string, Pos>
@@ -222,37 +217,33 @@ export class Replica {
 
   /** Undefined when the primary does not wait for replicas. */
   #acknowledge({ headers: answered }: IncomingMessage): Acknowledger | undefined {
-    const { durable, primaryUrl, headers, tls, clock } = this.#options
+    const { durable, primaryUrl, headers, tls, request, clock } = this.#options
     const token = headerOf(answered, ACKNOWLEDGE_HEADER)
     if (token === undefined || durable === undefined) return undefined
     return new Acknowledger({
       ...{ clock, primaryUrl, token, headers, durable },
       ...(tls === undefined ? {} : { tls: () => tls() }),
+      ...(request === undefined ? {} : { request }),
     })
   }
 
   async #connect(signal: AbortSignal): Promise<IncomingMessage> {
     const { primaryUrl, headers, tls, clock, leftOut } = this.#options
+    const makeRequest = this.#options.request ?? nodeRequest
     const databases = this.#options.databases ?? DatabaseFilter.all
     const positions = [...this.#options.positions()].filter(([name]) => databases.matches(name))
     const body = encodePositionMap(new Map(positions))
     const url = new URL("/stream", primaryUrl)
     if (databases.names !== undefined) url.searchParams.set("filter", databases.names.join(","))
-    const isSecure = url.protocol === "https:"
-    const makeRequest = isSecure ? httpsRequest : httpRequest
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
-    const request = makeRequest(url, {
-      ...(isSecure ? tls?.() : undefined),
-      method: "POST",
-      headers: {
-        ...headers,
-        ...wantsHeaders(databases, leftOut?.() ?? []),
-        ...extraHeaders(this.#cutOff),
-        "Content-Length": body.length,
-      },
-      signal,
-      agent: false,
-    })
+    const allHeaders = {
+      ...headers,
+      ...wantsHeaders(databases, leftOut?.() ?? []),
+      ...extraHeaders(this.#cutOff),
+      "Content-Length": body.length,
+    }
+    const options = { method: "POST", headers: allHeaders, signal, agent: false }
+    const request = makeRequest(url, options, url.protocol === "https:" ? tls?.() : undefined)
     const cancel = clock.after(SILENCE_MS_MAX, () => request.destroy(noAnswer(url)))
     request.on("response", resolve)
     request.on("error", reject)

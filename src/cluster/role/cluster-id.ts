@@ -1,7 +1,6 @@
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
-import { replaceFile } from "../../store/synced.ts"
-import { readWhole } from "../../sys/file.ts"
+import { type SmallFiles, smallFiles } from "../../store/small-files.ts"
 
 const log = logger("member")
 
@@ -24,19 +23,19 @@ export function isClusterId(value: unknown): value is string {
   return typeof value === "string" && PATTERN.test(value)
 }
 
-export function readClusterId(path: string): string | undefined {
-  const bytes = readWhole("cluster-id:read", path)
+export function readClusterId(path: string, files = smallFiles): string | undefined {
+  const bytes = files.read("cluster-id", path)
   if (bytes === undefined) return undefined
   const id = new TextDecoder().decode(bytes).trim()
   if (PATTERN.test(id)) return id
   throw new LitefsError("damaged", `Cannot read "${path}": it holds no cluster id`)
 }
 
-export function writeClusterId(path: string, id: string): void {
+export function writeClusterId(path: string, id: string, files = smallFiles): void {
   if (!PATTERN.test(id)) {
     throw new LitefsError("usage", `Cannot use cluster id "${id}": LFSC and 16 hex digits expected`)
   }
-  replaceFile("cluster-id", path, new TextEncoder().encode(`${id}\n`))
+  files.replace("cluster-id", path, new TextEncoder().encode(`${id}\n`))
 }
 
 /** What a data directory tells of the cluster that its node was in. */
@@ -52,13 +51,15 @@ export interface ClusterPast {
 export class ClusterId {
   readonly #path: string
   readonly #copy: (id: string) => void
+  readonly #files: SmallFiles
   #value: string | undefined
 
   /** `copy` is told each known id, to keep it somewhere else as well. */
-  constructor(path: string, copy: (id: string) => void = () => {}) {
+  constructor(path: string, copy: (id: string) => void = () => {}, files = smallFiles) {
     this.#path = path
     this.#copy = copy
-    this.#value = readClusterId(path)
+    this.#files = files
+    this.#value = readClusterId(path, files)
     if (this.#value !== undefined) copy(this.#value)
   }
 
@@ -124,7 +125,7 @@ export class ClusterId {
   }
 
   #keep(id: string): void {
-    writeClusterId(this.#path, id)
+    writeClusterId(this.#path, id, this.#files)
     this.#value = id
     this.#copy(id)
   }

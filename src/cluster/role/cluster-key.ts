@@ -11,8 +11,7 @@
 import { createHmac, timingSafeEqual } from "node:crypto"
 import { messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
-import { replaceFile } from "../../store/synced.ts"
-import { readWhole } from "../../sys/file.ts"
+import { type SmallFiles, smallFiles } from "../../store/small-files.ts"
 import type { HeardLease, LeaseRecord } from "./lease.ts"
 
 const log = logger("member")
@@ -23,11 +22,13 @@ const PATTERN = /^[0-9a-f]{64}$/
 
 export class ClusterKey {
   readonly #path: string
+  readonly #files: SmallFiles
   #value: string | undefined
 
-  constructor(path: string) {
+  constructor(path: string, files = smallFiles) {
     this.#path = path
-    const bytes = readWhole("cluster-key:read", path)
+    this.#files = files
+    const bytes = files.read("cluster-key", path)
     if (bytes === undefined) return
     const text = new TextDecoder().decode(bytes).trim()
     if (PATTERN.test(text)) this.#value = text
@@ -67,7 +68,7 @@ export class ClusterKey {
   #keep(value: string): void {
     this.#value = value
     try {
-      replaceFile("cluster-key", this.#path, new TextEncoder().encode(`${value}\n`))
+      this.#files.replace("cluster-key", this.#path, new TextEncoder().encode(`${value}\n`))
     } catch (error) {
       log.warn("cannot keep the key of the cluster", {
         path: this.#path,

@@ -11,7 +11,7 @@
  *
  * A crash in between is like any other: the next start recovers the log and the databases.
  */
-import { sleep, systemClock } from "../../lib/clock.ts"
+import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { Sender } from "../../lib/port.ts"
@@ -36,6 +36,7 @@ export interface RoleSwitchContext {
   readonly fs: Sender<FsThread>
   readonly peer: Sender<PeerThread>
   readonly halting: Halting
+  readonly clock: Clock
   positions(): ReadonlyMap<string, Pos>
   /** What others acknowledge from here on does not count: they may be on another primary's history. */
   lost(): void
@@ -106,7 +107,7 @@ export class RoleSwitch implements RoleActions {
    * nobody begins to pass, and those that commit at a sync are refused.
    */
   async #lockPassed(signal: AbortSignal): Promise<KeptWrites | undefined> {
-    const { fs, peer } = this.#context
+    const { fs, peer, clock } = this.#context
     const databases = await fs.call("passed")
     if (databases.length === 0) return undefined
     let isSaid = false
@@ -123,7 +124,7 @@ export class RoleSwitch implements RoleActions {
         const waits = "cannot step down while clients write past LiteFS, waiting for them"
         if (!isSaid) log.warn(waits, { problem: error.message })
         isSaid = true
-        await sleep(systemClock, RETRY_MS)
+        await sleep(clock, RETRY_MS)
       }
     }
   }

@@ -10,8 +10,7 @@
  * history that the databases here are on, for a lease in a store (election.ts).
  */
 import { LitefsError } from "../../lib/errors.ts"
-import { replaceFile } from "../../store/synced.ts"
-import { readWhole } from "../../sys/file.ts"
+import { type SmallFiles, smallFiles } from "../../store/small-files.ts"
 import { isClusterId } from "./cluster-id.ts"
 import { asRecord, EPOCH_MAX, isEpoch, isNewer, type Lease, type LeaseRecord } from "./lease.ts"
 
@@ -33,13 +32,15 @@ export class StaticLease implements Lease {
   readonly kind: string = "static"
   readonly isHeld: boolean = true
   readonly #path: string
+  readonly #files: SmallFiles
   #content: Content
   #isUnsure = false
 
   /** `makeId` draws the id of a node that has none. */
-  constructor(path: string, makeId: () => bigint) {
+  constructor(path: string, makeId: () => bigint, files = smallFiles) {
     this.#path = path
-    const bytes = readWhole("lease:read", path)
+    this.#files = files
+    const bytes = files.read("lease", path)
     if (bytes !== undefined) {
       this.#content = decode(path, bytes)
       return
@@ -148,7 +149,7 @@ export class StaticLease implements Lease {
     const bytes = encode(content)
     decode(this.#path, bytes) // unreadable bytes would keep this node from every start
     try {
-      replaceFile("lease", this.#path, bytes)
+      this.#files.replace("lease", this.#path, bytes)
     } catch (error) {
       this.#isUnsure = !this.#takeBack(bytes)
       throw error
@@ -159,9 +160,9 @@ export class StaticLease implements Lease {
 
   #takeBack(bytes: Uint8Array): boolean {
     try {
-      const found = readWhole("lease:read", this.#path)
+      const found = this.#files.read("lease", this.#path)
       if (found === undefined || Buffer.compare(found, bytes) !== 0) return true
-      replaceFile("lease", this.#path, encode(this.#content))
+      this.#files.replace("lease", this.#path, encode(this.#content))
       return true
     } catch {
       return false

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts"
 import type { StoreOptions } from "../../litefs-options.ts"
-import type { TlsMaterial } from "../replica/replica.ts"
+import type { TlsMaterial } from "../node-request.ts"
 import { ConsulStore } from "./consul-store.ts"
 import { EtcdStore } from "./etcd-store.ts"
 import type { LeaseStore } from "./lease-store.ts"

@@ -7,7 +7,7 @@ import { request as httpsRequest, Agent as SecureAgent } from "node:https"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { readStart } from "../node-client.ts"
-import type { TlsMaterial } from "../replica/replica.ts"
+import type { TlsMaterial } from "../node-request.ts"
 
 /** Bytes of an answer. */
 const ANSWER_SIZE_MAX = 8 * 1024 * 1024

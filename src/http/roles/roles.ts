@@ -28,11 +28,10 @@ export interface RolesContext {
   readonly clock: Clock
 }
 
-const log = new RequestLog("member")
-
 const BODY_LIMITS = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
 
-export function roleRoutes(context: RolesContext): Routes {
+export function roleRoutes(given: RolesContext): Routes {
+  const context = { ...given, log: new RequestLog("member", given.clock) }
   return {
     [LEASE_PATH]: { POST: (_, response) => void response.end() },
     "/promote": {
@@ -44,8 +43,12 @@ export function roleRoutes(context: RolesContext): Routes {
   }
 }
 
+interface LoggedRoles extends RolesContext {
+  readonly log: RequestLog
+}
+
 async function handlePromote(
-  { member, handoffs }: RolesContext,
+  { member, handoffs, log }: LoggedRoles,
   request: IncomingMessage,
   response: ServerResponse,
   url: URL,
@@ -76,7 +79,7 @@ async function handlePromote(
 }
 
 async function handleHandoff(
-  { member, handoffs, clock }: RolesContext,
+  { member, handoffs, clock, log }: LoggedRoles,
   request: IncomingMessage,
   response: ServerResponse,
   url: URL,

@@ -36,19 +36,23 @@ export class Connections {
   readonly #connections = new WeakMap<Socket, Connection>()
   readonly #clock: Clock
   readonly #pipelined: RequestLog
+  #isWatching = false
 
   constructor(clock: Clock, countMax = CONNECTION_COUNT_MAX) {
     this.#clock = clock
     this.#pipelined = new RequestLog("http", clock)
     const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, takesLast: true, clock, log }
     this.#room = new ConnectionRoom(room)
-    this.#room.watch((nowMs) => {
-      for (const connection of [...this.#room]) connection.check(nowMs)
-    })
   }
 
   /** Of a server that has not begun to listen. */
   watch(server: Server): void {
+    if (!this.#isWatching) {
+      this.#room.watch((nowMs) => {
+        for (const connection of [...this.#room]) connection.check(nowMs)
+      })
+    }
+    this.#isWatching = true
     server.on("connection", (socket: Socket) => {
       const connection = new Connection(socket, this.#clock)
       const { from } = senderOf({ headers: {}, socket })

@@ -13,6 +13,7 @@ import {
   createServer,
   type IncomingHttpHeaders,
   type IncomingMessage,
+  type RequestListener,
   type Server,
   type ServerResponse,
 } from "node:http"
@@ -62,6 +63,8 @@ const log = logger("http")
 const LINGER_MS = 2000
 
 export class ApiServer {
+  /** Has a request answered, as if it had come over a connection. */
+  readonly answer: RequestListener
   readonly #server: Server
   readonly #tls: TlsListener | undefined
   readonly #local: Server
@@ -75,8 +78,10 @@ export class ApiServer {
     const crowd = new Crowd(clock)
     const failures = new RequestLog("http", clock)
     this.#connections = connections
-    this.#server = serverOf(routes, options, { connections, crowd, failures, door })
-    this.#local = serverOf(routes, options, { connections, crowd, failures, door: undefined })
+    this.answer = listenerOf(routes, options, { connections, crowd, failures, door })
+    this.#server = serverOf(this.answer)
+    const way = { connections, crowd, failures, door: undefined }
+    this.#local = serverOf(listenerOf(routes, options, way))
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
   }
 
@@ -134,9 +139,9 @@ interface Way {
   readonly door: TokenDoor | undefined
 }
 
-function serverOf(routes: Routes, options: ApiServerOptions, way: Way): Server {
+function listenerOf(routes: Routes, options: ApiServerOptions, way: Way): RequestListener {
   const { headers, clock } = options
-  const server = createServer((request, response) => {
+  return (request, response) => {
     if (!way.connections.requested(request, response)) return
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     const { socket } = request // undefined once its client has gone
@@ -149,7 +154,11 @@ function serverOf(routes: Routes, options: ApiServerOptions, way: Way): Server {
       }
       fail(response, error)
     })
-  })
+  }
+}
+
+function serverOf(answer: RequestListener): Server {
+  const server = createServer(answer)
   server.keepAliveTimeout = KEEP_ALIVE_MS
   server.requestTimeout = 0 // a stream's request is over long before its response
   return server

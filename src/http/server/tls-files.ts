@@ -10,7 +10,7 @@
 
 import { createPrivateKey, X509Certificate } from "node:crypto"
 import { statSync } from "node:fs"
-import type { TlsMaterial } from "../../cluster/replica/replica.ts"
+import type { TlsMaterial } from "../../cluster/node-request.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { TlsOptions } from "../../litefs-options.ts"

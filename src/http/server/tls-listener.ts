@@ -7,7 +7,7 @@
  */
 import type { Server as HttpServer } from "node:http"
 import { createServer, type Server, type TLSSocket } from "node:tls"
-import type { TlsMaterial } from "../../cluster/replica/replica.ts"
+import type { TlsMaterial } from "../../cluster/node-request.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { logger } from "../../lib/log.ts"
 import type { TlsFiles } from "./tls-files.ts"

@@ -2,9 +2,8 @@
  * What a primary knows of a position that a replica names: whether its own history has been there.
  *   at or after our last TXID ─▶ the positions tell
  *   before it                 ─▶ the LTX file that ends there, or begins there; else what retention remembers
- *   before it                 ─▶ the LTX file that ends there, or begins there; else the memory of retention
  */
-import { type Checksum, type Pos, posEquals } from "../../ltx/pos.ts"
+import { type Checksum, type Pos, posEquals, type Txid } from "../../ltx/pos.ts"
 import { readHeader, readTrailer } from "../../ltx/span.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import { openLtxFile } from "../../store/ltx/file-source.ts"
@@ -18,8 +17,17 @@ export function ancestryOf(
   known: Pos,
   pos: Pos,
 ): "same" | "other" | undefined {
+  return ancestryBy((txid) => checksumAt(dataDir, database, txid), known, pos)
+}
+
+/** The same by the checksums after transactions of the past, as far as they are known. */
+export function ancestryBy(
+  checksumAt: (txid: Txid) => Checksum | undefined,
+  known: Pos,
+  pos: Pos,
+): "same" | "other" | undefined {
   if (known.txid >= pos.txid) return posEquals(known, pos) ? "same" : "other"
-  const checksum = checksumAt(dataDir, database, known.txid)
+  const checksum = checksumAt(known.txid)
   if (checksum === undefined) return undefined
   return checksum === known.checksum ? "same" : "other"
 }

@@ -11,7 +11,6 @@ import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { formatPos, type Pos, posEquals, type Txid, ZERO_POS } from "../../ltx/pos.ts"
-import { droppedStateIfWhole } from "../../recovery/dropped-database.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { RecentTransactions } from "../../store/ltx/recent-transactions.ts"
 import type { Positions, Slot } from "../../store/positions.ts"
@@ -19,9 +18,9 @@ import { openToRead } from "../../sys/async-file.ts"
 import { SysError } from "../../sys/errno.ts"
 import type { ListedState } from "../../wire/frame.ts"
 import { type BodyWriter, PATIENCE_MS } from "../server/body-writer.ts"
-import { ancestryOf } from "./ancestry.ts"
-import { compactedFile, type FollowingFile, following, followingFile } from "./following-file.ts"
+import { type FollowingFile, following } from "./following-file.ts"
 import type { LeftOutDatabases } from "./left-out-databases.ts"
+import { type PastTransactions, pastIn } from "./past-transactions.ts"
 import type { Wants } from "./replica-wants.ts"
 import { type ParkedSnapshots, ResumableSnapshot } from "./resumable-snapshot.ts"
 import type { SnapshotPlaces } from "./snapshot-places.ts"
@@ -53,6 +52,8 @@ export interface DatabaseSenderContext {
   /** Transactions whose LTX files may not exist yet. */
   readonly recent?: RecentTransactions
   readonly dataDir: DataDir
+  /** Undefined: what is in the data directory. */
+  readonly past?: PastTransactions
   readonly snapshots: SnapshotSource
   readonly clock: Clock
   readonly counters?: StreamCounters
@@ -69,6 +70,7 @@ export type Step = "sent" | "nothing" | "later"
 
 export class DatabaseSender {
   readonly #context: DatabaseSenderContext
+  readonly #past: PastTransactions
   readonly #writer: StreamWriter
   readonly #wants: Wants
   readonly #sent: Map<string, Pos>
@@ -90,6 +92,7 @@ export class DatabaseSender {
     known: Map<string, Pos>,
   ) {
     this.#context = context
+    this.#past = context.past ?? pastIn(context.dataDir)
     this.#writer = writer
     this.#wants = { ...wants }
     this.#sent = known
@@ -189,8 +192,7 @@ export class DatabaseSender {
   /** For a database that is not here: one that was dropped long ago still has its drop. */
   async #sendDrop(name: string, known: Pos): Promise<Step> {
     if (this.#dropped.has(name)) return "nothing"
-    const { dataDir } = this.#context
-    const pos = this.#hasDirectory(name) ? droppedStateIfWhole(dataDir, name)?.pos : undefined
+    const pos = this.#hasDirectory(name) ? this.#past.dropped(name) : undefined
     const isBehind = pos !== undefined && known.txid > 0n && known.txid < pos.txid
     const sent = isBehind ? await this.#sendFile(name, known, pos) : undefined
     if (sent === "later") return "later"
@@ -204,10 +206,10 @@ export class DatabaseSender {
   }
 
   #hasDirectory(name: string): boolean {
-    const { dataDir, clock } = this.#context
+    const { clock } = this.#context
     const nowMs = clock.monotonicMs()
     if (this.#directories === undefined || nowMs >= this.#directories.untilMs) {
-      const names = new Set(dataDir.databaseNames())
+      const names = new Set(this.#past.names())
       this.#directories = { names, untilMs: nowMs + LISTED_MS }
     }
     return this.#directories.names.has(name)
@@ -238,12 +240,11 @@ export class DatabaseSender {
 
   /** Sends what follows on `known`: a transaction, or several as one. Undefined when there is no such file. */
   async #sendFile(name: string, known: Pos, target: Pos): Promise<Pos | "later" | undefined> {
-    const directory = this.#context.dataDir.ltxDir(name)
     const { turns } = this.#writer
-    const first = await this.#followingFile(name, directory, known)
+    const first = await this.#followingFile(name, known)
     if (first === undefined || first === "later") return first
     const several = this.#wants.compacted
-      ? await compactedFile(directory, first, target, turns)
+      ? await this.#past.compacted(name, first, target, turns)
       : undefined
     const file = several ?? first
     if (file.bytes !== undefined) return this.#sendBytes(name, { ...file, bytes: file.bytes })
@@ -263,14 +264,10 @@ export class DatabaseSender {
   }
 
   /** An unreadable file is as useless as a missing one: a snapshot is sent then. */
-  async #followingFile(
-    database: string,
-    directory: string,
-    known: Pos,
-  ): Promise<FollowingFile | "later" | undefined> {
+  async #followingFile(database: string, known: Pos): Promise<FollowingFile | "later" | undefined> {
     const file = `${database} ${known.txid}`
     try {
-      const found = await followingFile(directory, known, this.#writer.turns)
+      const found = await this.#past.following(database, known, this.#writer.turns)
       this.#failing.delete(file)
       return found
     } catch (error) {
@@ -402,10 +399,10 @@ export class DatabaseSender {
 
   /** Whether our history has been there: the position may be from an earlier term of this node. */
   #isOurs(name: string, pos: Pos): boolean {
-    const { positions, dataDir } = this.#context
+    const { positions } = this.#context
     const slot = positions.find(name)
     if (slot === undefined) return false
-    return ancestryOf(dataDir, name, pos, positions.read(slot).pos) === "same"
+    return this.#past.ancestry(name, pos, positions.read(slot).pos) === "same"
   }
 
   /** The replica has gone, and may come back. */
@@ -422,7 +419,7 @@ export class DatabaseSender {
     let is: "same" | "other" | undefined
     const look = `verdict on ${name}`
     try {
-      is = ancestryOf(this.#context.dataDir, name, known, pos)
+      is = this.#past.ancestry(name, known, pos)
       this.#failing.delete(look)
     } catch (error) {
       if (this.#mayPass(look, error)) return "later"

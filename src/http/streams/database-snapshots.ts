@@ -2,7 +2,7 @@
  * Databases as one piece, for replicas and exports. The thread that changes a database freezes it, and the peer thread
  * reads it.
  */
-import { systemClock } from "../../lib/clock.ts"
+import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { RateLimit } from "../../lib/rate-limit.ts"
 import type { FsWorker } from "../../mount/fs-worker.ts"
@@ -62,9 +62,13 @@ export function existingSnapshots(
 }
 
 /** At most `rate` bytes a second, all snapshots together. */
-export function limited(source: SnapshotSource, rate: number | undefined): SnapshotSource {
+export function limited(
+  source: SnapshotSource,
+  rate: number | undefined,
+  clock: Clock,
+): SnapshotSource {
   if (rate === undefined) return source
-  const limit = new RateLimit(systemClock, rate)
+  const limit = new RateLimit(clock, rate)
   return {
     async snapshot(database) {
       const snapshot = await source.snapshot(database)

@@ -42,6 +42,8 @@ export interface StreamContext extends ReplicaStreamContext {
   readonly streams: Set<ReplicaStream>
   /** Streams whose replicas tell what they have durably. */
   readonly acknowledged?: AcknowledgedStreams
+  /** For streams that are not read; undefined: that of the process. */
+  readonly cutLog?: RequestLog
 }
 
 export async function handleStream(
@@ -68,7 +70,7 @@ export async function handleStream(
   const { from } = sender
   log.info("replica connected", { replica, from, databases: known.size })
   const onCut = (problem: string) =>
-    cutLog.say("warn", "ended a stream that is not read", sender, { problem })
+    (context.cutLog ?? cutLog).say("warn", "ended a stream that is not read", sender, { problem })
   const { clock, stallMs } = context
   const body = new BodyWriter(response, socket, { clock, stallMs, onCut })
   const stream = new ReplicaStream(context, body, known, wants, about)

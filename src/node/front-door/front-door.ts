@@ -81,6 +81,7 @@ export class FrontDoor implements Outside {
     const totals = new StreamTotals()
     const served = new ServedDatabases({
       ...{ databases, dataDir, threads, halting, member, others, streams, node, sync },
+      clock: systemClock,
       counters: totals,
       snapshotRate: options.snapshotRate,
       primaryName: () => this.api.status.primaryName,

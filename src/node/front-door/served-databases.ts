@@ -8,12 +8,13 @@ import type { Halting } from "../../cluster/locks/halting.ts"
 import { CLUSTER_KEY_HEADER } from "../../cluster/role/cluster-key.ts"
 import type { Member } from "../../cluster/role/member.ts"
 import type { SyncReplicas } from "../../cluster/sync-replicas.ts"
-import { senderOf } from "../../http/server/request-log.ts"
+import { RequestLog, senderOf } from "../../http/server/request-log.ts"
 import type { Routes } from "../../http/server/server.ts"
 import { AcknowledgedStreams } from "../../http/streams/acknowledge.ts"
 import type { StreamCounters } from "../../http/streams/database-sender.ts"
 import { existingSnapshots, limited, snapshotsOf } from "../../http/streams/database-snapshots.ts"
 import { LeftOutDatabases } from "../../http/streams/left-out-databases.ts"
+import type { PastTransactions } from "../../http/streams/past-transactions.ts"
 import { neededTxid, type ReplicaStream } from "../../http/streams/replica-stream.ts"
 import { ParkedSnapshots } from "../../http/streams/resumable-snapshot.ts"
 import { SnapshotPlaces } from "../../http/streams/snapshot-places.ts"
@@ -21,7 +22,7 @@ import type { SnapshotSource } from "../../http/streams/snapshot-source.ts"
 import { handleStream, STALL_MS_MAX, type StreamContext } from "../../http/streams/stream.ts"
 import { STALL_MS_MAX as EXPORT_STALL_MS_MAX, handleExport } from "../../http/transfers/export.ts"
 import { handleImport, type ImportContext } from "../../http/transfers/import.ts"
-import { systemClock } from "../../lib/clock.ts"
+import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { Txid } from "../../ltx/pos.ts"
 import { checkImport } from "../../peer/serve/check-worker.ts"
@@ -44,7 +45,10 @@ const CHECK_RATE = 64 * 1024 * 1024
 export interface ServedDatabasesContext {
   readonly databases: Databases
   readonly dataDir: DataDir
-  readonly threads: Threads
+  readonly clock: Clock
+  /** Of which replicas get what they lack; undefined: what is in the data directory. */
+  readonly past?: PastTransactions
+  readonly threads: Pick<Threads, "fs" | "peer" | "recovered" | "mounted">
   readonly halting: Halting
   readonly member: Member
   readonly others: OtherNodes
@@ -64,36 +68,37 @@ export class ServedDatabases {
   /** Databases as files of their pages. */
   readonly raw: SnapshotSource
   readonly #context: ServedDatabasesContext
-  readonly #parked = new ParkedSnapshots(systemClock)
+  readonly #parked: ParkedSnapshots
   readonly #stream: StreamContext
   readonly #acknowledged: AcknowledgedStreams
   /** The databases that cannot be sent to replicas. */
   readonly leftOut: LeftOutDatabases
 
   constructor(context: ServedDatabasesContext) {
-    const { databases, dataDir, threads, halting, streams, counters } = context
+    const { databases, dataDir, clock, past, threads, halting, streams, counters } = context
     const { peer } = threads
     this.#context = context
+    this.#parked = new ParkedSnapshots(clock)
     this.raw = snapshotsOf(halting, peer, "raw")
     this.leftOut = new LeftOutDatabases({
-      clock: systemClock,
+      clock,
       refused: databases.refused,
       refusalCount: () => databases.refusalCount,
-      check: (database) => readWhole(limited(this.raw, CHECK_RATE), database),
+      check: (database) => readWhole(limited(this.raw, CHECK_RATE, clock), database),
       onChange: () => databases.announceChange(),
     })
     this.#acknowledged = new AcknowledgedStreams(context.sync)
     this.#stream = {
       acknowledged: this.#acknowledged,
+      cutLog: new RequestLog("stream", clock),
       leftOut: this.leftOut,
       positions: databases.positions,
       recent: databases.recent,
-      dataDir,
-      clock: systemClock,
+      ...{ dataDir, clock, ...(past && { past }) },
       stallMs: STALL_MS_MAX,
       parked: this.#parked,
-      snapshotPlaces: new SnapshotPlaces(SNAPSHOT_COUNT_MAX, systemClock),
-      snapshots: limited(snapshotsOf(halting, peer, "ltx"), context.snapshotRate),
+      snapshotPlaces: new SnapshotPlaces(SNAPSHOT_COUNT_MAX, clock),
+      snapshots: limited(snapshotsOf(halting, peer, "ltx"), context.snapshotRate, clock),
       counters,
       streams,
       onChange: (listener: () => void) => databases.subscribe(listener),
@@ -101,10 +106,10 @@ export class ServedDatabases {
   }
 
   get routes(): Routes {
-    const { databases, dataDir, threads, member, others, streams, node } = this.#context
+    const { databases, dataDir, clock, threads, member, others, streams, node } = this.#context
     const exports = {
       stallMs: EXPORT_STALL_MS_MAX,
-      clock: systemClock,
+      clock,
       files: existingSnapshots(this.raw, dataDir, databases.positions, threads.mounted),
     }
     const imports = this.#imports()
@@ -138,11 +143,10 @@ export class ServedDatabases {
   }
 
   #imports(): ImportContext {
-    const { dataDir, threads, halting, member, others, sync } = this.#context
+    const { dataDir, clock, threads, halting, member, others, sync } = this.#context
     const { primaryName, newCheckWorker } = this.#context
     const imports = {
-      dataDir,
-      clock: systemClock,
+      ...{ dataDir, clock },
       checkWritable: (name: string) => {
         if (member.isPrimary) return
         const [primary = "the primary", url] = [primaryName(), others.urls.known]

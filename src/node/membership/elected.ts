@@ -2,17 +2,15 @@
 import { makeClusterId } from "../../cluster/role/cluster-id.ts"
 import { ElectedLease } from "../../cluster/role/elected-lease.ts"
 import type { Member } from "../../cluster/role/member.ts"
-import { openStore } from "../../cluster/stores/open-store.ts"
 import { TlsFiles } from "../../http/server/tls-files.ts"
-import { systemClock } from "../../lib/clock.ts"
-import { randomBytes } from "../../lib/random-bytes.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
-import { bootMs } from "../../sys/process/boot-clock.ts"
 import type { Databases } from "../storage/databases.ts"
+import type { Surroundings } from "../surroundings.ts"
 import type { ThisNode } from "./this-node.ts"
 
 export interface ElectedContext {
   readonly options: LiteFSOptions
+  readonly surroundings: Surroundings
   readonly node: ThisNode
   readonly databases: Databases
   member(): Member
@@ -21,16 +19,17 @@ export interface ElectedContext {
 
 /** Undefined on a node whose flags give it its role. */
 export function newElectedLease(context: ElectedContext): ElectedLease | undefined {
-  const { options, node, databases, member, problem } = context
+  const { options, surroundings, node, databases, member, problem } = context
+  const { clock, bootMs, randomBytes, openStore } = surroundings
   const { role } = options
   if (role.kind !== "elected") return undefined
   const { lease, clusterId, clusterKey } = node
   const tls = role.tls && new TlsFiles(role.tls, "lease-tls")
   databases.subscribe(() => lease.setHistoryEpoch(Number(databases.epoch) - 1))
   return new ElectedLease({
-    store: openStore(role.store, systemClock, () => tls?.current() ?? {}),
+    store: openStore(role.store, clock, () => tls?.current() ?? {}),
     records: lease,
-    clock: systemClock,
+    clock,
     bootMs,
     isCandidate: node.isCandidate,
     self: () => node.self,

@@ -18,7 +18,6 @@ import { CLUSTER_KEY_HEADER } from "../../cluster/role/cluster-key.ts"
 import { ClusterLesson } from "../../cluster/role/cluster-lesson.ts"
 import { decodeLease, isNewer, type LeaseRecord, leaseOf } from "../../cluster/role/lease.ts"
 import type { Member } from "../../cluster/role/member.ts"
-import { systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { LineLimit, logger, Once } from "../../lib/log.ts"
 import type { Pos } from "../../ltx/pos.ts"
@@ -27,6 +26,7 @@ import type { SharedLag } from "../../store/shared-lag.ts"
 import { shownName } from "../../wire/database-name.ts"
 import { PRIMARY_URL_HEADER } from "../../wire/protocol.ts"
 import { type Databases, epochOf } from "../storage/databases.ts"
+import type { Surroundings } from "../surroundings.ts"
 import type { OtherNodes } from "./other-nodes.ts"
 import type { Outside } from "./outside.ts"
 import type { ThisNode } from "./this-node.ts"
@@ -34,6 +34,7 @@ import type { ThisNode } from "./this-node.ts"
 const log = logger("replica")
 
 export interface FollowedPrimaryContext {
+  readonly surroundings: Pick<Surroundings, "clock" | "request">
   readonly node: ThisNode
   readonly others: OtherNodes
   readonly member: Member
@@ -63,7 +64,7 @@ export class FollowedPrimary {
   #replica: Replica | undefined // a primary has none
   readonly #badNames = new Once()
   /** A primary may tell so of the same database over and over. */
-  readonly #leftOutLimit = new LineLimit(systemClock)
+  readonly #leftOutLimit: LineLimit
   readonly #told = new Set<string>() // addresses that replicas have sent this node on to
   #outside: Outside | undefined // set while there is something to tell
   #hasFollowed = false
@@ -71,20 +72,22 @@ export class FollowedPrimary {
   #proxyUrl: string | undefined
 
   constructor(context: FollowedPrimaryContext) {
-    const { echoes, lag, databases } = context
+    const { echoes, lag, databases, surroundings } = context
+    const { clock } = surroundings
     this.#context = context
-    this.progress = new ReplicaProgress(echoes, systemClock, lag, {
+    this.#leftOutLimit = new LineLimit(clock)
+    this.progress = new ReplicaProgress(echoes, clock, lag, {
       hasHistory: (name) => databases.hasHistory(name),
       isListed: (name) => this.catalogue.of(name) !== undefined,
     })
     this.refusals = new RefusedDatabases({
-      clock: systemClock,
+      clock,
       damaged: databases.refused,
       hasHistory: (name) => databases.hasHistory(name),
       onChange: () => this.reconnect(),
     })
     databases.subscribe(() => this.#arrived())
-    this.#tracker = new LagTracker(lag, systemClock, () => this.#outside?.api.status.changed())
+    this.#tracker = new LagTracker(lag, clock, () => this.#outside?.api.status.changed())
   }
 
   /** Names of databases that are here and that the primary does not have. */
@@ -123,7 +126,8 @@ export class FollowedPrimary {
   }
 
   follow(outside: Outside): void {
-    const { node, others, member, databases, peer, echoes } = this.#context
+    const { surroundings, node, others, member, databases, peer, echoes } = this.#context
+    const { clock, request } = surroundings
     const { clusterId, filter } = node
     const { urls } = others
     const tracker = this.#tracker
@@ -132,7 +136,7 @@ export class FollowedPrimary {
     this.#outside = outside
     this.#told.clear()
     const lesson = new ClusterLesson({
-      ...{ clusterId, clock: systemClock },
+      ...{ clusterId, clock },
       ask: (url) => others.ask(url),
     })
     const replica = new Replica({
@@ -157,7 +161,7 @@ export class FollowedPrimary {
       moveOn: () => urls.moveOn(),
       tls: () => others.tls,
       ...(filter === undefined ? {} : { databases: filter }),
-      clock: systemClock,
+      ...{ clock, request },
       sink: progress,
       positions: () => {
         const positions = [...databases.currentPositions()]

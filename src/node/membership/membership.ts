@@ -23,15 +23,14 @@ import { SyncReplicas } from "../../cluster/sync-replicas.ts"
 import type { TlsFiles } from "../../http/server/tls-files.ts"
 import type { ReplicaStream } from "../../http/streams/replica-stream.ts"
 import { must } from "../../lib/assert.ts"
-import { systemClock } from "../../lib/clock.ts"
 import { logger } from "../../lib/log.ts"
-import { randomBytes } from "../../lib/random-bytes.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import { isLoopback } from "../../sys/net/loopback.ts"
 import type { Closing } from "../closing.ts"
 import { epochOf } from "../storage/databases.ts"
 import type { Storage } from "../storage/storage.ts"
-import type { ThreadRole } from "../storage/threads.ts"
+import type { ThreadRole, Threads } from "../storage/threads.ts"
+import type { Surroundings } from "../surroundings.ts"
 import { newElectedLease } from "./elected.ts"
 import { FollowedPrimary } from "./followed-primary.ts"
 import { OtherNodes } from "./other-nodes.ts"
@@ -43,7 +42,10 @@ const log = logger("member")
 
 export interface MembershipContext {
   readonly options: LiteFSOptions
-  readonly storage: Storage
+  readonly surroundings: Surroundings
+  readonly storage: Pick<Storage, "dataDir" | "filter" | "databases" | "lag"> & {
+    readonly threads: Pick<Threads, "fs" | "peer">
+  }
   readonly tls: TlsFiles | undefined
   readonly closing: Closing
   /** The node cannot go on. */
@@ -71,18 +73,19 @@ export class Membership {
   #lastRecord: Member["record"]
 
   constructor(context: MembershipContext) {
-    const { options, storage, tls, closing, fail } = context
+    const { options, surroundings, storage, tls, closing, fail } = context
+    const { clock } = surroundings
     const { databases, lag, dataDir, filter } = storage
     const { fs, peer } = storage.threads
     const { peers = [] } = options
     this.#context = context
-    const node = new ThisNode(options, dataDir, filter)
+    const node = new ThisNode(options, surroundings, dataDir, filter)
     const { lease } = node
-    const others = new OtherNodes(options, node, tls)
+    const others = new OtherNodes(options, node, surroundings, tls)
     closing.add("others", () => others.close())
     this.#lastRecord = lease.record
     const elected = newElectedLease({
-      ...{ options, node, databases },
+      ...{ options, surroundings, node, databases },
       member: () => this.member,
       problem: (text) => this.#leaseProblem(text),
     })
@@ -90,7 +93,7 @@ export class Membership {
     if (elected !== undefined) closing.add("lease", () => elected.close())
     this.elected = elected
     const member = new Member({
-      ...{ lease, elected, peers, clock: systemClock, fail },
+      ...{ lease, elected, peers, clock, fail },
       isPrimaryByFlag: options.role.kind === "primary",
       primaryUrl: () => others.urls.current,
       self: () => node.self,
@@ -103,14 +106,14 @@ export class Membership {
     })
     others.onHeard = (...heard) => member.hear(...heard)
     const sync = new SyncReplicas({
-      ...{ options: options.sync, clock: systemClock },
+      ...{ options: options.sync, clock },
       position: (database) => databases.position(database),
       changed: () => databases.flags.nextSyncGeneration(),
       onStatus: () => this.#syncChanged(),
     })
     this.sync = sync
     const halting = new Halting({
-      ...{ clock: systemClock, fs, peer, hostname: options.hostname, sync },
+      ...{ clock, fs, peer, hostname: options.hostname, sync },
       member: () => member,
       callPrimary: (method, path, body) => others.callPrimary(method, path, body),
       position: (database) => databases.position(database),
@@ -118,16 +121,16 @@ export class Membership {
       reconnect: () => this.followed.reconnect(),
     })
     this.followed = new FollowedPrimary({
-      ...{ node, others, member, databases, lag, peer },
+      ...{ node, others, member, databases, lag, peer, surroundings },
       echoes: halting.echoes,
       isCaptured: (database) => halting.ownerOf(database) === "fs",
     })
     this.confirmation = new Confirmation({
-      ...{ peers, clock: systemClock, tell: (url) => others.tell(url) },
+      ...{ peers, clock, tell: (url) => others.tell(url) },
       record: () => lease.record,
     })
     this.#advertised = new AdvertisedUrl({
-      ...{ url: options.advertiseUrl, id: lease.id, clock: systemClock },
+      ...{ url: options.advertiseUrl, id: lease.id, clock },
       isPrimaryByFlag: () => lease.record === undefined && options.role.kind === "primary",
       ask: (url) => others.ask(url),
     })
@@ -193,12 +196,14 @@ export class Membership {
     const { node, member, sync } = this
     if (member.isPrimary) sync.begin()
     else sync.end()
-    const { databases, lag } = this.#context.storage
+    const { storage, surroundings } = this.#context
+    const { databases, lag } = storage
+    const { clock, randomBytes } = surroundings
     if (member.isPrimary) {
       databases.reachEpoch(epochOf(node.lease.record))
       node.clusterKey.make(randomBytes)
     }
-    lag.setRole(member.isPrimary, systemClock.steadyMs(), systemClock.wallMs())
+    lag.setRole(member.isPrimary, clock.steadyMs(), clock.wallMs())
   }
 
   #syncChanged(): void {
@@ -267,9 +272,10 @@ export class Membership {
 
   #actions(outside: Outside): RoleSwitch {
     const { node, halting, followed, streams } = this
-    const { databases, threads } = this.#context.storage
+    const { storage, surroundings } = this.#context
+    const { databases, threads } = storage
     return new RoleSwitch({
-      ...{ fs: threads.fs, peer: threads.peer, halting },
+      ...{ fs: threads.fs, peer: threads.peer, halting, clock: surroundings.clock },
       positions: () => databases.livePositions(),
       settled: (limitMs) => outside.settled(limitMs),
       lost: () => this.sync.end(),

@@ -5,14 +5,14 @@
 
 import { foreignProblem } from "../../cluster/connect-problem.ts"
 import { callNode, NodeAgents, type NodeAnswer, type NodeCall } from "../../cluster/node-client.ts"
-import type { TlsMaterial } from "../../cluster/replica/replica.ts"
+import type { TlsMaterial } from "../../cluster/node-request.ts"
 import { type HeardLease, LEASE_PATH, type LeaseRecord } from "../../cluster/role/lease.ts"
 import { type PeerAnswer, PeerCheck, peerAnswer } from "../../cluster/role/peer-check.ts"
 import { PrimaryUrls } from "../../cluster/role/primary-urls.ts"
 import type { TlsFiles } from "../../http/server/tls-files.ts"
-import { systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
+import type { Surroundings } from "../surroundings.ts"
 import type { ThisNode } from "./this-node.ts"
 
 /** Time for another node to answer. A handoff may take a while. */
@@ -22,6 +22,7 @@ export class OtherNodes {
   readonly urls: PrimaryUrls
   readonly check: PeerCheck
   readonly #node: ThisNode
+  readonly #surroundings: Pick<Surroundings, "clock" | "request">
   readonly #tls: TlsFiles | undefined
   readonly #agents = new NodeAgents()
   /**
@@ -29,9 +30,15 @@ export class OtherNodes {
    */
   onHeard: (record: HeardLease, isAsked: boolean, from?: string) => void = () => {}
 
-  constructor({ role, peers = [] }: LiteFSOptions, node: ThisNode, tls: TlsFiles | undefined) {
+  constructor(
+    { role, peers = [] }: LiteFSOptions,
+    node: ThisNode,
+    surroundings: Pick<Surroundings, "clock" | "request">,
+    tls: TlsFiles | undefined,
+  ) {
     const { lease, run, clusterId } = node
     this.#node = node
+    this.#surroundings = surroundings
     this.#tls = tls
     this.urls = new PrimaryUrls({
       hint: role.kind === "replica" ? role.primaryUrl : undefined,
@@ -58,10 +65,11 @@ export class OtherNodes {
     body?: Uint8Array,
     agents?: NodeAgents,
   ): Promise<NodeAnswer> {
+    const { clock, request } = this.#surroundings
     return callNode(url, {
       ...{ method, path, headers: this.#node.requestHeaders, limitMs: CALL_MS_MAX },
       ...(body === undefined ? {} : { body }),
-      ...{ tls: this.tls, clock: systemClock },
+      ...{ tls: this.tls, clock, request },
       ...(agents === undefined ? {} : { agents }),
     })
   }

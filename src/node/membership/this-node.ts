@@ -10,7 +10,6 @@ import { ClusterKey } from "../../cluster/role/cluster-key.ts"
 import { encodeLease, LEASE_HEADER, type LeaseNode } from "../../cluster/role/lease.ts"
 import { StaticLease } from "../../cluster/role/static-lease.ts"
 import { authHeaders } from "../../http/server/auth.ts"
-import { randomBytes } from "../../lib/random-bytes.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { DatabaseFilter } from "../../wire/database-filter.ts"
@@ -22,6 +21,7 @@ import {
   RUN_HEADER,
   WANTS_PRIMARY_HEADER,
 } from "../../wire/protocol.ts"
+import type { Surroundings } from "../surroundings.ts"
 
 export class ThisNode {
   readonly lease: StaticLease
@@ -30,7 +30,7 @@ export class ThisNode {
   readonly hostname: string
   readonly hasDatabases: () => boolean
   /** Identifies this process. */
-  readonly run = randomBytes(8).toString("hex")
+  readonly run: string
   /** The only databases of the node; all when it is undefined. */
   readonly filter: DatabaseFilter | undefined
   /** Whether it is, or may become, the primary. */
@@ -40,21 +40,34 @@ export class ThisNode {
   /** Where others reach the primary that it is connected to. */
   primaryUrl: string | undefined
   readonly #options: LiteFSOptions
+  readonly #surroundings: Surroundings
   #url: string
 
-  constructor(options: LiteFSOptions, dataDir: DataDir, filter: DatabaseFilter | undefined) {
+  constructor(
+    options: LiteFSOptions,
+    surroundings: Surroundings,
+    dataDir: DataDir,
+    filter: DatabaseFilter | undefined,
+  ) {
     const { role, hostname } = options
+    const { files, randomBytes } = surroundings
     this.#options = options
+    this.#surroundings = surroundings
+    this.run = randomBytes(8).toString("hex")
     this.filter = filter
-    this.clusterKey = new ClusterKey(dataDir.clusterKeyPath)
-    this.lease = new StaticLease(dataDir.leasePath, () => randomBytes(8).readBigUInt64BE())
-    this.clusterId = new ClusterId(dataDir.clusterIdPath, (id) => this.lease.setCluster(id))
+    this.clusterKey = new ClusterKey(dataDir.clusterKeyPath, files)
+    this.lease = new StaticLease(dataDir.leasePath, () => this.#randomU64(), files)
+    this.clusterId = new ClusterId(dataDir.clusterIdPath, (id) => this.lease.setCluster(id), files)
     this.hasDatabases = () => dataDir.databaseNames().length > 0
     this.hostname = hostname
     this.#url = options.advertiseUrl ?? ""
     this.isCandidate =
       filter === undefined &&
       (role.kind === "primary" || options.isCandidate || options.promote) === true
+  }
+
+  #randomU64(): bigint {
+    return this.#surroundings.randomBytes(8).readBigUInt64BE()
   }
 
   /** Whether others may call this machine by that name. */
@@ -90,8 +103,8 @@ export class ThisNode {
       hasKey: clusterKey.value !== undefined,
       hasDatabases: this.hasDatabases(),
     }
-    this.clusterId.ensure(past, () => randomBytes(8).readBigUInt64BE())
-    clusterKey.make(randomBytes)
+    this.clusterId.ensure(past, () => this.#randomU64())
+    clusterKey.make(this.#surroundings.randomBytes)
   }
 
   get self(): LeaseNode {

@@ -19,10 +19,25 @@ export function epochOf(record: LeaseRecord | undefined): bigint {
   return BigInt(record?.epoch ?? 0) + 1n
 }
 
+/** Megabytes that threads share: they cost more than all else of a node to make. */
+export interface SharedTables {
+  readonly positions: Positions
+  readonly recent: RecentTransactions
+  readonly counters: Counters
+}
+
+export function newTables(): SharedTables {
+  return {
+    positions: Positions.create(),
+    recent: RecentTransactions.create(),
+    counters: Counters.create(),
+  }
+}
+
 export class Databases {
-  readonly positions = Positions.create()
-  readonly recent = RecentTransactions.create()
-  readonly counters = Counters.create()
+  readonly positions: Positions
+  readonly recent: RecentTransactions
+  readonly counters: Counters
   readonly flags = SharedFlags.create()
   readonly #listeners = new Set<() => void>()
   /**
@@ -39,6 +54,12 @@ export class Databases {
   unmade: ReadonlyMap<string, string> = new Map()
   /** Databases that the primary has never had, or lost. They stay as they are: nothing replaces them. */
   readonly #unknown = new Set<string>()
+
+  constructor(shared: SharedTables = newTables()) {
+    this.positions = shared.positions
+    this.recent = shared.recent
+    this.counters = shared.counters
+  }
 
   get epoch(): bigint {
     return this.#epoch

@@ -12,6 +12,7 @@ import { every, sleep, systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { logger, passLine } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
+import type { FsMailbox } from "../../mount/fs-mailbox.ts"
 import { FsWorker } from "../../mount/fs-worker.ts"
 import type { ReplaceRequest } from "../../mount/names/replace.ts"
 import { PeerWorker } from "../../peer/peer-worker.ts"
@@ -48,7 +49,7 @@ export interface ThreadsContext {
   readonly access: FileAccess | undefined
   readonly databases: Databases
   readonly lag: SharedLag
-  readonly segments: LogSegments
+  readonly segments: Pick<LogSegments, "missing">
   /** A thread cannot go on. */
   fail(error: Error): void
 }
@@ -66,6 +67,8 @@ export interface ThreadRole {
 export interface Workers {
   readonly peer: Worker
   readonly fs: Worker
+  /** Of the fs thread; undefined: a new one. */
+  readonly mailbox?: FsMailbox
 }
 
 export class Threads {
@@ -132,6 +135,7 @@ export class Threads {
         this.#abort()
         fail(error)
       },
+      workers.mailbox,
     )
   }
 

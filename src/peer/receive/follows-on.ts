@@ -12,7 +12,11 @@ import type { IncomingFile } from "./incoming-file.ts"
 import type { PageSums } from "./page-sums.ts"
 
 /** Throws `position-mismatch` when it follows on another state, `invalid` when its sums are wrong. */
-export function checkFollowsOn(name: string, state: HistoryState, incoming: IncomingFile): void {
+export function checkFollowsOn(
+  name: string,
+  state: HistoryState,
+  incoming: Pick<IncomingFile, "header" | "trailer" | "sums">,
+): void {
   const { header, trailer, sums } = incoming
   checkStart(name, state, header)
   const isWhole = isSnapshot(header) || header.pageSize !== state.pageSize
