@@ -19,7 +19,10 @@
  *    cluster, this epoch. It is forgotten with its stream.
  * 2. A position counts when its checksum is the one of our history. One that nobody here remembers counts for nothing.
  * 3. A node counts once, by its id, however many streams it has.
- * 4. before() does not count a replica that has been silent for SILENCE_MS_MAX, though it may have everything: the next
+ * 4. A commit under way is acknowledged only while this node holds the lease. Without it another node may be the primary
+ *    by now, and a replica may acknowledge what that one's history lacks. The commit waits: until this node holds the
+ *    lease again, with its history as it was, or loses the role.
+ * 5. before() does not count a replica that has been silent for SILENCE_MS_MAX, though it may have everything: the next
  *    transaction would wait for it. So a replica that hangs makes commits wait before they count, not after.
  */
 import type { Clock } from "../lib/clock.ts"
@@ -73,6 +76,8 @@ export interface SyncReplicasContext {
   readonly clock: Clock
   /** Where the database is here. */
   position(database: string): Pos | undefined
+  /** Whether this node may commit by its lease. */
+  isHeld(): boolean
   /** What was acknowledged may not be any more: who remembers it asks again. */
   changed(): void
   /** The status is another one. */
@@ -83,6 +88,7 @@ interface Waiting {
   readonly isEnough: () => boolean
   readonly end: (code: ErrorCode | undefined) => void
   readonly isCommitted: boolean // it is durable here
+  isLate: boolean // it would not wait any more, but for the lease
   readonly sinceMs: number
 }
 
@@ -146,6 +152,14 @@ export class SyncReplicas {
     this.#shortSinceMs = undefined
     this.#said = "synchronous"
     this.#look()
+  }
+
+  /** This node holds the lease, perhaps after a pause. */
+  held(): void {
+    for (const [name, known] of this.#databases) {
+      this.#settle(name)
+      if ([...known.waiting].some(({ isLate }) => isLate)) this.#endLate(name, known)
+    }
   }
 
   /** This node is no longer the primary. Nobody knows whether those who wait have committed. */
@@ -237,7 +251,9 @@ export class SyncReplicas {
   after(database: string, pos: Pos, signal?: AbortSignal): Promise<ErrorCode | undefined> {
     if (!this.isOn) return Promise.resolve(undefined)
     this.#remember(database, pos)
-    const isEnough = () => this.#count(database, pos) >= this.options.replicas
+    const isEnough = () => {
+      return this.#context.isHeld() && this.#count(database, pos) >= this.options.replicas
+    }
     return this.#wait(database, isEnough, true, signal)
   }
 
@@ -280,7 +296,8 @@ export class SyncReplicas {
       this.#forget(database, known)
       return Promise.resolve(undefined)
     }
-    if (mode === "degrade" && (known.isDegraded || this.#isShortFor(timeoutMs))) {
+    const mayGoOn = !isCommitted || this.#context.isHeld()
+    if (mode === "degrade" && mayGoOn && (known.isDegraded || this.#isShortFor(timeoutMs))) {
       this.#goOn(database, known)
       return Promise.resolve(undefined)
     }
@@ -292,7 +309,7 @@ export class SyncReplicas {
     let cancel = () => {}
     const sinceMs = clock.monotonicMs()
     const waiting: Waiting = {
-      ...{ isEnough, isCommitted, sinceMs },
+      ...{ isEnough, isCommitted, sinceMs, isLate: false },
       end: (code) => {
         known.waiting.delete(waiting)
         cancel()
@@ -313,10 +330,16 @@ export class SyncReplicas {
     }
     cancel = clock.after(timeoutMs, () => {
       if (!isCommitted) return waiting.end(this.#refuse(database))
-      this.#goOn(database, known)
-      for (const each of [...known.waiting]) each.end(undefined)
+      waiting.isLate = true
+      if (this.#context.isHeld()) this.#endLate(database, known)
     })
     return promise
+  }
+
+  /** In degrade mode: commits of the database do without acknowledgements. */
+  #endLate(database: string, known: Database): void {
+    this.#goOn(database, known)
+    for (const each of [...known.waiting]) each.end(undefined)
   }
 
   /** In strict mode: why the transaction may not be made. */

@@ -23,12 +23,15 @@ class Cluster {
   readonly sync: SyncReplicas
   readonly positions = new Map<string, Pos>([["a.db", at(1)]])
   generation = 0
+  /** The lease of this node. */
+  isHeld = true
 
   constructor(options: Partial<SyncOptions> = {}, isPrimary = true) {
     const context: SyncReplicasContext = {
       options: { replicas: 1, mode: "strict", timeoutMs: TIMEOUT_MS, ...options },
       clock: this.clock,
       position: (database) => this.positions.get(database),
+      isHeld: () => this.isHeld,
       changed: () => {
         this.generation += 1
       },
@@ -330,4 +333,55 @@ test("without --sync-replicas nobody waits", async () => {
   const cluster = new Cluster({ replicas: 0 })
   expect(await cluster.commit(2).now()).toBeUndefined()
   expect(await outcomeOf(cluster.sync.before("a.db")).now()).toBeUndefined()
+})
+
+describe("SyncReplicas while the lease has run out", () => {
+  test("after() is not acknowledged, though the replica has it by now", async () => {
+    const cluster = new Cluster()
+    const replica = cluster.replica()
+    const commit = cluster.commit(2)
+    cluster.isHeld = false // another node may be the primary
+    replica.acknowledge("a.db", at(2))
+    expect(await commit.now()).toBe("waits")
+    cluster.sync.end()
+    expect(await commit.now()).toBe("no-primary")
+  })
+
+  test("after() waits if it begins then", async () => {
+    const cluster = new Cluster()
+    cluster.replica().acknowledge("a.db", at(2))
+    cluster.isHeld = false
+    const commit = cluster.commit(2)
+    expect(await commit.now()).toBe("waits")
+    cluster.isHeld = true
+    cluster.sync.held()
+    expect(await commit.now()).toBeUndefined()
+  })
+
+  test("after() goes on when this node holds the lease again", async () => {
+    const cluster = new Cluster()
+    const replica = cluster.replica()
+    const commit = cluster.commit(2)
+    cluster.isHeld = false
+    replica.acknowledge("a.db", at(2))
+    cluster.pass(3_600_000, replica)
+    expect(await commit.now()).toBe("waits")
+    cluster.isHeld = true
+    cluster.sync.held()
+    expect(await commit.now()).toBeUndefined()
+  })
+
+  test("after() does not go on without acknowledgements in degrade mode, until it holds the lease again", async () => {
+    const cluster = new Cluster({ mode: "degrade" })
+    const replica = cluster.replica()
+    const commit = cluster.commit(2)
+    cluster.isHeld = false
+    cluster.pass(2 * TIMEOUT_MS, replica)
+    expect(await commit.now()).toBe("waits")
+    const next = cluster.commit(3)
+    expect(await next.now()).toBe("waits")
+    cluster.isHeld = true
+    cluster.sync.held()
+    expect([await commit.now(), await next.now()]).toEqual([undefined, undefined])
+  })
 })

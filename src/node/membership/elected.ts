@@ -14,12 +14,14 @@ export interface ElectedContext {
   readonly node: ThisNode
   readonly databases: Databases
   member(): Member
+  /** This node holds the lease. */
+  held(): void
   problem(text: string | undefined): void
 }
 
 /** Undefined on a node whose flags give it its role. */
 export function newElectedLease(context: ElectedContext): ElectedLease | undefined {
-  const { options, surroundings, node, databases, member, problem } = context
+  const { options, surroundings, node, databases, member, held, problem } = context
   const { clock, bootMs, randomBytes, openStore } = surroundings
   const { role } = options
   if (role.kind !== "elected") return undefined
@@ -51,7 +53,7 @@ export function newElectedLease(context: ElectedContext): ElectedLease | undefin
       clusterKey.make(randomBytes)
       lease.keep(record)
     },
-    held: () => member().held(),
+    held,
     problem,
   })
 }

@@ -87,6 +87,10 @@ export class Membership {
     const elected = newElectedLease({
       ...{ options, surroundings, node, databases },
       member: () => this.member,
+      held: () => {
+        this.member.held()
+        this.sync.held()
+      },
       problem: (text) => this.#leaseProblem(text),
     })
     // It is given up when nothing commits any more: after the mount, which is begun later, and ends before.
@@ -108,6 +112,7 @@ export class Membership {
     const sync = new SyncReplicas({
       ...{ options: options.sync, clock },
       position: (database) => databases.position(database),
+      isHeld: () => this.member.isHeld,
       changed: () => databases.flags.nextSyncGeneration(),
       onStatus: () => this.#syncChanged(),
     })
