@@ -269,6 +269,33 @@ describe("ElectedLease", () => {
     expect(world.primaries).toEqual(["b"])
   })
 
+  test("is not taken at once by a node that was cut off from the store, as those may have been that have more", async () => {
+    const { a, atA, atB, b } = await pair()
+    const { node: c, store: atC } = world.node("c", { positions: { "a.db": 5 } })
+    c.records.setHistoryEpoch(1)
+    await world.pass(4000)
+    const stores = [atA, atB, atC]
+    for (const store of stores) store.isDown = true
+    a.positions = positionsOf({ "a.db": 6 }) // the store does not know
+    c.positions = positionsOf({ "a.db": 6 }) // acknowledged
+    await world.pass(TTL_MS + 5000)
+    atB.isDown = false
+    await world.pass(1000)
+    atC.isDown = false
+    await world.pass(TTL_MS)
+    expect(world.primaries).toEqual(["c"])
+    expect(b.epoch).toBe(2)
+  })
+
+  test("is taken at once by the last holder, when nobody else is there", async () => {
+    const { atA, atB } = await pair()
+    for (const store of [atA, atB]) store.isDown = true
+    await world.pass(TTL_MS + 5000)
+    atA.isDown = false
+    await world.pass(2500)
+    expect(world.primaries).toEqual(["a"])
+  })
+
   test("is not taken by a node that lacks what the last primary had", async () => {
     const { a, atA, b } = await pair()
     a.positions = positionsOf({ "a.db": 6 })

@@ -43,7 +43,7 @@ import { inTime } from "../../lib/until.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import type { LeaseStore, StoreView } from "../stores/lease-store.ts"
 import { isClusterId } from "./cluster-id.ts"
-import { FIRST_MS, lackOf, verdictOf } from "./election.ts"
+import { BACK_MS, FIRST_MS, lackOf, verdictOf } from "./election.ts"
 import {
   type HeardLease,
   isNewer,
@@ -81,8 +81,16 @@ const STAND_MS_MAX = 1000
 type State =
   | { readonly kind: "asking" }
   | { readonly kind: "following"; readonly record: LeaseRecord }
-  | { readonly kind: "vacant"; readonly sinceMs: number }
+  | Vacant
   | Held
+
+interface Vacant {
+  readonly kind: "vacant"
+  /** Since this node has seen it. */
+  readonly sinceMs: number
+  /** Whether the store knew by then what this node has, or has had from it all that there was. */
+  readonly wasThere: boolean
+}
 
 interface Held {
   readonly kind: "held"
@@ -383,15 +391,12 @@ export class ElectedLease implements Lease {
 
   async #vacant(view: StoreView): Promise<number> {
     const { clock, store, problem } = this.#options
-    const state = this.#state
-    const sinceMs = state.kind === "vacant" ? state.sinceMs : clock.monotonicMs()
-    if (state.kind !== "vacant") log.info("nobody holds the lease", { store: store.where })
-    this.#state = { kind: "vacant", sinceMs }
+    const last = lastOf(view)
+    const { sinceMs, wasThere } = this.#seeVacant(last)
     if (!this.#mayStand) {
       problem("nobody holds the lease, and this node is no candidate")
       return this.#periodMs
     }
-    const last = lastOf(view)
     const unfit = this.#unfitness(view, last)
     const own = await this.#announce(last?.record.epoch ?? 0, unfit === undefined)
     if (unfit !== undefined) return this.#doNotTake(unfit)
@@ -399,11 +404,23 @@ export class ElectedLease implements Lease {
     const vacantMs = clock.monotonicMs() - sinceMs
     // Others that have data may be about to start.
     const firstMs = this.#options.isNew() ? FIRST_MS : store.ttlMs
-    const verdict = verdictOf({ own, others, last, vacantMs, firstMs })
+    const backMs = wasThere ? 0 : BACK_MS
+    const verdict = verdictOf({ own, others, last, vacantMs, firstMs, backMs })
     if (verdict.kind === "behind") return this.#doNotTake(verdict.problem)
     problem(`nobody holds the lease yet`)
     if (verdict.kind === "wait") return SOON_MS
     return (await this.#take(view, last)) ? this.#periodMs : SOON_MS * clock.random()
+  }
+
+  #seeVacant(last: LastHolder | undefined): Vacant {
+    const { clock, store, records, bootMs } = this.#options
+    if (this.#state.kind === "vacant") return this.#state
+    log.info("nobody holds the lease", { store: store.where })
+    const hasTold = (this.#session?.untilMs ?? 0) > bootMs()
+    const wasThere = hasTold || last?.record.primary.id === records.id
+    const vacant = { kind: "vacant", sinceMs: clock.monotonicMs(), wasThere } as const
+    this.#state = vacant
+    return vacant
   }
 
   /** Why this node does not take the lease by itself. */

@@ -5,6 +5,8 @@
  *   this node lacks something that the last holder had      never, by itself: it would undo what that has answered
  *   a candidate has not told what it has since              wait a moment for it; then its earlier word counts
  *   a candidate has more                                    wait, as long as that one lives
+ *   this node was cut off from the store until now          wait a while: others may have been, too, and what they have
+ *                                                           told before is gone from the store
  *   otherwise                                               take it; of several that do, the store lets one through
  *
  * A history is compared by its epoch first: what a former primary alone has is longer, but the others have left it.
@@ -17,6 +19,9 @@ export const TELL_MS_MAX = 2000
 
 /** For a node without data, before the first holder of all: nobody knows who else is about to start. */
 export const FIRST_MS = 1000
+
+/** For who was cut off from the store: it may come back, fail to be asked once more, and tell what it has. */
+export const BACK_MS = 2 * TELL_MS_MAX
 
 export type Verdict =
   | { readonly kind: "take" }
@@ -31,9 +36,12 @@ export interface Electorate {
   readonly vacantMs: number
   /** How long it waits for others before the first holder of all. */
   readonly firstMs: number
+  /** The same before a later one. */
+  readonly backMs?: number
 }
 
-export function verdictOf({ own, others, last, vacantMs, firstMs }: Electorate): Verdict {
+export function verdictOf(electorate: Electorate): Verdict {
+  const { own, others, last, vacantMs, firstMs, backMs = 0 } = electorate
   const problem = last && lackOf(own, last)
   if (problem !== undefined) return { kind: "behind", problem }
   const able = others.filter(({ id, isAble }) => id !== own.id && isAble)
@@ -43,7 +51,8 @@ export function verdictOf({ own, others, last, vacantMs, firstMs }: Electorate):
       return { kind: "wait", for: other.id }
     }
   }
-  if (last === undefined && vacantMs < firstMs) return { kind: "wait", for: "others" }
+  const waitMs = last === undefined ? firstMs : backMs
+  if (vacantMs < waitMs) return { kind: "wait", for: "others" }
   return { kind: "take" }
 }
 
