@@ -329,6 +329,11 @@ export class WalApplier {
   ): Promise<WalIndexState> {
     let state = index.read() ?? (await this.#recover(shm, index, pageSize))
     if (hasWrite && isBehind(state.header, this.#last)) state = this.#publish(index, state)
+    if (hasWrite && this.#isWrong(state.header)) {
+      const { log, name } = this.#context
+      log.warn("a client has left a wrong index of a WAL, it is built anew", { db: name })
+      state = await this.#recover(shm, index, pageSize)
+    }
     this.#adopt(state.header, restarting)
     this.#takePin(shm, index)
     // A client that has it releases it when its first write fails.
@@ -456,6 +461,18 @@ export class WalApplier {
     restarting()
     this.wal.clear()
     this.#last = header
+  }
+
+  /**
+   * Whether the index says what nobody can have made so: clients of a replica write no frames, and the WAL is the one
+   * that this thread has written. Only the index is open to them.
+   */
+  #isWrong(header: WalIndexHeader): boolean {
+    const last = this.#last
+    if (last === undefined || endsAt(header, last)) return false
+    if (this.#attempt !== undefined && endsAt(header, this.#attempt.header)) return false
+    const hasStartedOver = header.frameCount === 0 && this.wal.isWritten
+    return !hasStartedOver && this.#isThere(last)
   }
 
   #changed(): LitefsError {
