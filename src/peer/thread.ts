@@ -165,6 +165,7 @@ class Peer {
 
   async maintain(request: UpkeepRequest): Promise<number> {
     const { database: name } = request
+    this.databases.mendIndex(name)
     const written = request.written ?? this.databases.known(name)?.written
     try {
       return await this.#maintenance.maintain({

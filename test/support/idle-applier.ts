@@ -9,6 +9,7 @@ export const idleApplier: Applier = {
   yield: () => false,
   attach: async () => {},
   reopen: async () => {},
+  mendIndex: async () => {},
   rejoin: async () => {},
   handOver: () => ({ wal: undefined, isWalOpen: false }),
   detach: () => {},

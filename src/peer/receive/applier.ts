@@ -43,6 +43,8 @@ export interface Applier {
   attach(): Promise<void>
   /** Opens the WAL and its index anew: the kernel then has them open in another way (mount/files/passed-entry.ts). */
   reopen(): Promise<void>
+  /** Builds the index of the WAL anew if a client has left a wrong one. */
+  mendIndex(): Promise<void>
   /** Continues with the files that clients find, when somebody has taken the names of the open ones away. */
   rejoin(changes: Changes): Promise<void>
   /** The content of the WAL, for the thread that continues; nothing is applied from here on. */

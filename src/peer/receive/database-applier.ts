@@ -121,6 +121,11 @@ export class DatabaseApplier implements Applier {
     await this.#wal.attach()
   }
 
+  async mendIndex(): Promise<void> {
+    const isOpen = this.#lock === undefined && this.#files.hasWalIndex && this.#files.areNamed
+    if (isOpen && this.#findMode() !== "rollback") await this.#wal.mendIndex(this.#pageSize)
+  }
+
   async rejoin(changes: Changes): Promise<void> {
     if (this.#findMode() === "rollback" || !this.#files.hasWalIndex) return
     if (!this.#files.areNamed) await this.#goOver(changes)

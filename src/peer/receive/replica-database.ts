@@ -134,6 +134,10 @@ export class ReplicaDatabase {
     if (this.#state.commit > 0) await this.#applier.reopen()
   }
 
+  async mendIndex(): Promise<void> {
+    if (this.#state.commit > 0) await this.#applier.mendIndex()
+  }
+
   detach(): void {
     this.#applier.detach()
   }

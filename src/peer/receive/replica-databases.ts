@@ -379,6 +379,19 @@ export class ReplicaDatabases {
     })
   }
 
+  /** Looks whether a client has left a wrong index of the database's WAL, when nothing else is under way for it. */
+  mendIndex(name: string): void {
+    if (this.known(name) === undefined || !this.isHere(name)) return
+    this.enqueue(name, async () => {
+      if (!this.isHere(name)) return
+      try {
+        await this.#databases.get(name)?.mendIndex()
+      } catch (error) {
+        this.#context.log.warn("cannot look at the index of a WAL", { db: name, error })
+      }
+    })
+  }
+
   /** The database was dropped long ago: forgets it once nothing is under way for it. */
   retire(name: string): void {
     this.enqueue(name, async () => {

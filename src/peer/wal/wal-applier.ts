@@ -170,6 +170,21 @@ export class WalApplier {
     index.makeReadable()
   }
 
+  /** Between transactions: who opens the database next is to find the index true. Not while a client has WRITE. */
+  async mendIndex(pageSize: number): Promise<void> {
+    const { shm, index } = this.#context.files.walIndex
+    const isWrong = () => {
+      const header = index.read()?.header
+      return header !== undefined && this.#isWrong(header)
+    }
+    if (this.#mayBeUnpublished || !isWrong() || !this.#tryLockWrite(shm)) return
+    try {
+      if (isWrong()) await this.#mend(shm, index, pageSize)
+    } finally {
+      this.#releaseWrite(shm)
+    }
+  }
+
   /** False when clients do not see it, because the open files no longer have their names. */
   async apply(transaction: ReceivedWalTransaction): Promise<boolean> {
     const { files } = this.#context
@@ -329,11 +344,7 @@ export class WalApplier {
   ): Promise<WalIndexState> {
     let state = index.read() ?? (await this.#recover(shm, index, pageSize))
     if (hasWrite && isBehind(state.header, this.#last)) state = this.#publish(index, state)
-    if (hasWrite && this.#isWrong(state.header)) {
-      const { log, name } = this.#context
-      log.warn("a client has left a wrong index of a WAL, it is built anew", { db: name })
-      state = await this.#recover(shm, index, pageSize)
-    }
+    if (hasWrite && this.#isWrong(state.header)) state = await this.#mend(shm, index, pageSize)
     this.#adopt(state.header, restarting)
     this.#takePin(shm, index)
     // A client that has it releases it when its first write fails.
@@ -429,6 +440,13 @@ export class WalApplier {
     this.wal.add(pgnos, commit, maxTxid)
     this.#last = header
     this.#attempt = undefined
+  }
+
+  /** WRITE is held. */
+  #mend(shm: Fd, index: WalIndexFile, pageSize: number): Promise<WalIndexState> {
+    const { log, name } = this.#context
+    log.warn("a client has left a wrong index of a WAL, it is built anew", { db: name })
+    return this.#recover(shm, index, pageSize)
   }
 
   async #recover(shm: Fd, index: WalIndexFile, pageSize: number): Promise<WalIndexState> {
