@@ -21,6 +21,7 @@ import { sleep, systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { Logger } from "../../lib/log.ts"
 import type { Sender } from "../../lib/port.ts"
+import type { Pos } from "../../ltx/pos.ts"
 import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import { isOnlyDrop } from "../../recovery/dropped-database.ts"
 import { removeEmptyDatabase } from "../../recovery/empty-database.ts"
@@ -103,7 +104,7 @@ export class ReplicaDatabases {
     this.#recovered.delete(name)
     if (state !== undefined) {
       this.#recovered.set(name, state)
-      this.#setPosition(name, state)
+      this.#setPosition(name, state, state.pos)
     }
     return { kind: "taken", isBelieved }
   }
@@ -190,6 +191,7 @@ export class ReplicaDatabases {
         dataDir,
         clock: systemClock,
         transactions: this.#commitLog ?? directLog,
+        acknowledges: () => this.#context.flags.acknowledges,
         log,
         makeApplier: (database, view) =>
           new DatabaseApplier({
@@ -218,7 +220,11 @@ export class ReplicaDatabases {
         stored: (pos) => {
           if (this.#context.flags.acknowledges) this.#context.main.tell("stored", name, pos)
         },
-        setPosition: (_, state) => this.#setPosition(name, state),
+        setPosition: (_, state) => this.#setPosition(name, state, undefined),
+        completed: () => {
+          const slot = positions.find(name)
+          if (slot !== undefined) positions.markStored(slot)
+        },
         dropped: () => {
           fs.tell("dropped", name)
           cache.forgetName(name)
@@ -251,14 +257,15 @@ export class ReplicaDatabases {
     return { dataDir, fuseDir, cache: cache.kernel, clock: systemClock, log, signal, onWaiting }
   }
 
-  #setPosition(name: string, state: HistoryState): void {
+  /** `stored`: see Positions.write(). */
+  #setPosition(name: string, state: HistoryState, stored: Pos | undefined): void {
     const { positions, flags, cache, main } = this.#context
     const isNew = positions.find(name) === undefined
     const slot = positions.add(name)
     const comes = isNew || positions.read(slot).commit === 0
     // Before and after: whoever sees the position finds the file, and the kernel never keeps saying that there is none.
     if (comes) cache.forgetName(name)
-    positions.write(slot, state, state.pos)
+    positions.write(slot, state, stored)
     if (comes) cache.forgetName(name)
     if (flags.raiseChanged()) main.tell("changed")
   }
