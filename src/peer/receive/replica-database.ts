@@ -142,6 +142,11 @@ export class ReplicaDatabase {
     if (this.#state.commit > 0) await this.#applier.attach()
   }
 
+  /** Whether readers see the last transaction. When not, attach() tries again. */
+  get isShown(): boolean {
+    return this.#state.commit === 0 || this.#applier.isShown
+  }
+
   /** Opens the WAL and its index anew, as new clients do. */
   async reopen(): Promise<void> {
     if (this.#state.commit > 0) await this.#applier.reopen()

@@ -43,6 +43,8 @@ import { switchFiles } from "./file-switch.ts"
 import { type ClientView, ReplicaDatabase } from "./replica-database.ts"
 
 const ATTACH_MS_MAX = 1000
+/** Between two attempts to let readers see the last transaction of a client. */
+const SHOW_AGAIN_MS = 100
 
 export interface ReplicaDatabasesContext {
   readonly fuseDir: string
@@ -504,6 +506,25 @@ export class ReplicaDatabases {
       attached.resolve()
     })
     await Promise.race([attached.promise, sleep(systemClock, ATTACH_MS_MAX)])
+    void attached.promise.then(() => this.#show(database)).catch(() => {}) // the node stops
+  }
+
+  /** A client that holds WRITE keeps readers from the last transaction: until it lets go, and not until the next one. */
+  async #show(database: ReplicaDatabase): Promise<void> {
+    const { log, signal } = this.#context
+    const { name } = database
+    const isHere = () => this.#databases.get(name) === database
+    while (isHere() && !database.isShown) {
+      await sleep(systemClock, SHOW_AGAIN_MS, signal)
+      this.enqueue(name, async () => {
+        try {
+          if (isHere()) await database.attach()
+        } catch (error) {
+          log.debug("cannot publish the last transaction, trying again", { db: name, error })
+        }
+      })
+      await this.#queues.get(name)
+    }
   }
 
   /** Closes everything that is open in the mount. */
