@@ -8,6 +8,7 @@ export const idleApplier: Applier = {
   lockedOut: undefined,
   yield: () => false,
   attach: async () => {},
+  isShown: true,
   reopen: async () => {},
   mendIndex: async () => {},
   rejoin: async () => {},

@@ -225,7 +225,7 @@ export class FollowedPrimary {
         applied.then(reached, () => {}) // the connection ends with it
       },
       durable: {
-        positions: () => databases.currentPositions(),
+        positions: () => databases.durablePositions(this.#context.isCaptured),
         listen: (listener) => this.#listenToDurable(listener),
       },
       onHead: (database, txid) => progress.head(database, txid),

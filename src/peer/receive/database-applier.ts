@@ -115,6 +115,10 @@ export class DatabaseApplier implements Applier {
     if (this.#context.isWriteHeld?.() === true) await this.#wal.repairIndex(this.#pageSize)
   }
 
+  get isShown(): boolean {
+    return this.#findMode() === "rollback" || this.#wal.isShown
+  }
+
   async reopen(): Promise<void> {
     if (this.#lock !== undefined || !this.#files.hasWalIndex) return
     this.#files.closeWal()

@@ -62,7 +62,7 @@ const DRAIN_MS_MAX = 100
 /** A client that has WRITE for longer is in a transaction of its own. */
 const PATIENCE_MS = 20
 /** For a client whose request has just failed: it undoes its transaction, and lets WRITE go. */
-const PUBLISH_MS = 500
+export const PUBLISH_MS = 500
 /** Not the first: readers share it when no other is available. */
 const PIN_MARKS = [4, 3, 2]
 
@@ -126,12 +126,21 @@ export class WalApplier {
   }
 
   async attach(): Promise<void> {
+    await this.#attachFiles()
+    await this.#publishRest()
+  }
+
+  async #attachFiles(): Promise<void> {
     if (!(await this.#context.files.attach(true))) return
     this.wal.file.close() // before that, clients could take its name away
     this.wal.file.create() // later writes are read again, whatever becomes of the name
     this.#pin = undefined
     if (this.#last !== undefined && !this.#isThere(this.#last)) this.#lose()
-    await this.#publishRest()
+  }
+
+  /** False when a client has kept this from being published, so that readers do not see the last transaction. */
+  get isShown(): boolean {
+    return !this.#mayBeUnpublished
   }
 
   /**
@@ -152,7 +161,7 @@ export class WalApplier {
         hasWrite = this.#tryLockWrite(shm)
         return hasWrite || isLate
       })
-      if (!hasWrite) return // its next transaction does it
+      if (!hasWrite) return // the next attempt does it, or the next transaction
       try {
         const state = index.read()
         if (state !== undefined && isBehind(state.header, this.#last)) this.#publish(index, state)
@@ -188,7 +197,7 @@ export class WalApplier {
   /** False when clients do not see it, because the open files no longer have their names. */
   async apply(transaction: ReceivedWalTransaction): Promise<boolean> {
     const { files } = this.#context
-    await this.attach()
+    await this.#attachFiles()
     const { shm, index } = files.walIndex
     const hasWrite = await this.#lockWrite(shm, index)
     try {
