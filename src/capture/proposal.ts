@@ -38,6 +38,7 @@ export class ProposingLog implements TransactionLog {
   }
 
   materialize(): void {}
+  sync(): void {}
   clear(): void {}
 
   /** The other node has it. `again` must append the same transaction, which becomes durable here. */

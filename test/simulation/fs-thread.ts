@@ -219,6 +219,7 @@ export class SimulatedFsThread {
   /** Stands for the commit log, and for the LTX files. */
   readonly #log: TransactionLog = {
     materialize: () => {},
+    sync: () => {},
     clear: () => {},
     begin: (database) => {
       const parts: Uint8Array[] = []

@@ -79,7 +79,7 @@ export class SimulatedPeerThread {
     for (const name of this.#shared.disk.names) {
       const stored = this.#shared.disk.state(name)
       this.#put(name, historyStateOf(stored), stored.pages)
-      this.#setPosition(name)
+      this.#setPosition(name, stored.pos)
     }
   }
 
@@ -87,10 +87,10 @@ export class SimulatedPeerThread {
     this.#databases.set(name, { state, pages, work: Promise.resolve() })
   }
 
-  #setPosition(name: string): void {
+  #setPosition(name: string, stored: Pos | undefined): void {
     const { positions, flags } = this.#shared.databases
     const { state } = this.#find(name)
-    positions.write(positions.add(name), state, state.pos)
+    positions.write(positions.add(name), state, stored)
     if (flags.raiseChanged()) this.#port.tell("changed")
   }
 
@@ -160,18 +160,20 @@ export class SimulatedPeerThread {
     const before = isWhole ? ZERO_POS : posBefore(header)
     const transaction = { minTxid, before, after, bytes, isWhole }
     const syncMs = disk.nextSyncMs()
+    // Readers need not wait for the disk, unless somebody waits for it (peer/receive/replica-database.ts).
+    const isLater = !isWhole && !this.#shared.databases.flags.acknowledges
     disk.checkRoom()
     if (this.#shared.canary === "early-acknowledgement") this.#stored(name, pos)
     const durableAtMs = process.scheduler.nowMs + syncMs
     // A snapshot takes the place of all at once, when it is durable.
     if (!isWhole) disk.append(name, { ...transaction, durableAtMs })
-    await process.waits(syncMs)
+    if (!isLater) await process.waits(syncMs)
     if (isWhole) {
       const reason = divergence(state.pos, pos, whole.verdict, false)
       if (reason !== undefined) disk.keep({ database: name, pos: state.pos, reason })
       disk.append(name, { ...transaction, durableAtMs })
     }
-    this.#stored(name, pos)
+    if (!isLater) this.#stored(name, pos)
     await process.waits(process.clock.random() * APPLY_MS_MAX)
     if (isWhole) state.sums.clear()
     state.sums.resize(commit)
@@ -182,7 +184,12 @@ export class SimulatedPeerThread {
       ...{ database: name, after: pos, pages, isNew: this.#isPrimary },
       before: isWhole && pos.txid > 1n ? undefined : before,
     })
-    this.#setPosition(name)
+    this.#setPosition(name, isLater ? undefined : pos)
+    if (!isLater) return
+    await process.waits(durableAtMs - process.scheduler.nowMs)
+    const { positions } = this.#shared.databases
+    positions.markStored(positions.add(name))
+    this.#stored(name, pos)
   }
 
   #stored(name: string, pos: Pos): void {
@@ -296,10 +303,6 @@ export class SimulatedPeerThread {
       letGoAll: () => this.#databases.clear(),
       makeDatabase: (database) => this.#fs.make(database),
       import: () => undefined,
-      publish: nothing,
-      holdLockFile: nothing,
-      lockFileGranted: nothing,
-      letLockFileGo: nothing,
       rewritten: nothing,
       vanished: nothing,
       writeRefused: nothing,

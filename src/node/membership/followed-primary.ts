@@ -67,6 +67,8 @@ export class FollowedPrimary {
   readonly #leftOutLimit: LineLimit
   readonly #told = new Set<string>() // addresses that replicas have sent this node on to
   #outside: Outside | undefined // set while there is something to tell
+  #seen = 0 // positions.changeCount
+  #cancelAnnounce: (() => void) | undefined
   #hasFollowed = false
   #name: string | undefined
   #proxyUrl: string | undefined
@@ -227,7 +229,7 @@ export class FollowedPrimary {
         applied.then(reached, () => {}) // the connection ends with it
       },
       durable: {
-        positions: () => databases.currentPositions(),
+        positions: () => databases.durablePositions(this.#context.isCaptured),
         listen: (listener) => this.#listenToDurable(listener),
       },
       onHead: (database, txid) => progress.head(database, txid),
@@ -309,8 +311,8 @@ export class FollowedPrimary {
     if (state === "present" && !databases.hasHistory(database)) this.#arriving.add(database)
     else this.#arriving.delete(database)
     if (state === "present") this.progress.head(database, pos.txid)
-    this.#arrived()
-    this.#outside?.api.status.changed()
+    this.#context.lag.setArriving(this.#arriving.size > 0)
+    this.#announce()
     if (state === before?.state || (state !== "refused" && state !== "unreadable")) return
     const said = this.#leftOutLimit.take(`${database} ${state}`)
     if (said === undefined) return
@@ -320,17 +322,31 @@ export class FollowedPrimary {
     })
   }
 
+  /** A list of thousands is news once, for each turn. */
+  #announce(): void {
+    const { clock } = this.#context.surroundings
+    this.#cancelAnnounce ??= clock.after(0, () => {
+      this.#cancelAnnounce = undefined
+      this.#outside?.api.status.changed()
+    })
+  }
+
   /** Something may have arrived. */
   #arrived(): void {
     const { databases, lag } = this.#context
-    for (const name of this.#arriving) {
-      if (databases.hasHistory(name)) this.#arriving.delete(name)
+    const { positions } = databases
+    const seen = this.#seen
+    this.#seen = positions.changeCount
+    for (const name of positions.changedSince(seen) ?? [...this.#arriving]) {
+      if (this.#arriving.has(name) && databases.hasHistory(name)) this.#arriving.delete(name)
     }
     lag.setArriving(this.#arriving.size > 0)
   }
 
   async close(): Promise<void> {
     this.refusals.close()
+    this.#cancelAnnounce?.()
+    this.#cancelAnnounce = undefined
     await this.#replica?.close()
   }
 }
