@@ -191,6 +191,24 @@ describe("ElectedLease", () => {
     expect(world.primaries).toEqual(["a"])
   })
 
+  test("is not given by a record of before it was lost and taken again, which has the epoch of now", async () => {
+    const { a, b, atA, atB } = await pair()
+    const record = { epoch: 2, primary: b.self } // of a handoff that has begun
+    for (const store of [atA, atB]) store.isDown = true
+    await world.pass(TTL_MS + 5000)
+    atA.isDown = false
+    await world.pass(3000)
+    expect(a.epoch).toBe(2)
+    atB.isDown = false
+    await world.pass(3000)
+    const given = a.lease.give(record)
+    given.catch(() => {})
+    await world.pass(2000)
+    await expect(given).rejects.toThrow("Cannot hand over: this node has lost the lease meanwhile")
+    expect(world.primaries).toEqual(["a"])
+    expect(world.holder).toEqual({ epoch: 2, primary: a.self })
+  })
+
   test("that was given away is not held again when the answer was lost", async () => {
     const { a, b, atA } = await pair()
     atA.lost.push("replace")
