@@ -7,7 +7,7 @@ import { type Outcome, simulate } from "./simulation.ts"
 
 const LIMIT_MS = 300_000
 /** Of the seeds from 1 on. */
-const SEED_COUNT = Number(process.env.LITEFS_SIMULATIONS ?? 60)
+const SEED_COUNT = Number(process.env.LITEFS_SIMULATIONS ?? 50)
 const CANARY_SEED_COUNT = 60
 
 function failureText({ seed, config, violations }: Outcome): string {

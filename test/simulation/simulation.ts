@@ -15,7 +15,8 @@
  * Simulated: time (scheduler.ts), the network with TCP and HTTP on it (network.ts, http.ts), the disk (disk.ts), the
  * store of the lease (store.ts), programs that write (clients.ts), faults and people (faults.ts). A database is a map of
  * four pages. Of the two threads with the databases there is a model of what they do to a whole transaction
- * (fs-thread.ts, peer-thread.ts), without SQLite, the mount, the WAL, and without recovery.
+ * (fs-thread.ts, peer-thread.ts), without SQLite, the mount, the WAL, and without recovery: a start finds what was
+ * written, or after a power cut what was durable, and perhaps more.
  *
  * Checked, always (ledger.ts):
  *   1. No two nodes commit in one epoch; with a lease in a store, at no moment may two nodes commit.

@@ -501,7 +501,8 @@ export class ElectedLease implements Lease {
       const held = this.#state
       if (held.kind !== "held") throw cannotGive("this node has lost the lease")
       // The record is of before it was lost, and taken again: of two records of one epoch some believe the other.
-      if (record.epoch <= held.record.epoch) throw cannotGive("this node has lost the lease meanwhile")
+      if (record.epoch <= held.record.epoch)
+        throw cannotGive("this node has lost the lease meanwhile")
       await this.#checkStands(record.primary)
       this.#believe(0)
       const cluster = this.#cluster
