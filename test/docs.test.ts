@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test"
 import { existsSync, globSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
+import { referencePage } from "../scripts/build-docs.ts"
 
 const ROOT = join(import.meta.dirname, "..")
 const PAGES = ["README.md", ...globSync("docs/*.md", { cwd: ROOT }).sort()]
@@ -57,6 +58,11 @@ describe("docs", () => {
     const folders = globSync("src/{*,*/*}/", { cwd: ROOT }).map((path) => path.replace(/\/$/, ""))
     expect(folders.length).toBeGreaterThan(20)
     expect(folders.filter((folder) => !listed.has(folder))).toEqual([])
+  })
+
+  test("docs/reference.md is what the code says", async () => {
+    const isSame = read("docs/reference.md") === (await referencePage())
+    expect(isSame ? "" : "run scripts/build-docs").toBe("")
   })
 
   test("every page is reached from the README", () => {

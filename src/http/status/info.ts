@@ -18,7 +18,7 @@ import type { LeaseRecord } from "../../cluster/role/lease.ts"
 import type { SyncStatus } from "../../cluster/sync-replicas.ts"
 import { formatPos } from "../../ltx/pos.ts"
 import { answerJson } from "../server/json.ts"
-import { checkQuery } from "../server/query.ts"
+import { checkRouteQuery } from "../server/routes.ts"
 
 export type JournalMode = "wal" | "rollback"
 
@@ -29,7 +29,7 @@ export interface InfoContext {
 }
 
 export function handleInfo(context: InfoContext, response: ServerResponse, url: URL): void {
-  checkQuery(url, [])
+  checkRouteQuery(url, "GET /info")
   answerJson(response, 200, nodeInfo(context))
 }
 

@@ -23,7 +23,7 @@ import {
 } from "../../lib/metrics.ts"
 import { Column, type Counters } from "../../store/counters.ts"
 import type { Positions } from "../../store/positions.ts"
-import { checkQuery } from "../server/query.ts"
+import { checkRouteQuery } from "../server/routes.ts"
 import type { StreamTotals } from "../streams/stream-counters.ts"
 import type { LtxUsage } from "./ltx-usage.ts"
 import { processMetrics } from "./process-metrics.ts"
@@ -51,20 +51,23 @@ export async function handleMetrics(
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  checkQuery(url, [])
+  checkRouteQuery(url, "GET /metrics")
   await context.ltx.learn([...context.status.databases()].map(({ name }) => name))
-  const text = formatMetrics([
-    ...nodeMetrics(context),
-    ...databaseMetrics(context),
-    ...streamMetrics(context),
-    ...replicaMetrics(context),
-    ...mountMetrics(context),
-    ...(context.others?.() ?? []),
-    ...processMetrics(context.status, context.counters),
-  ])
+  const text = formatMetrics(metricFamilies(context))
   context.measure()
   response.writeHead(200, { "Content-Type": METRICS_CONTENT_TYPE })
   response.end(text)
+}
+
+/** All families; those of parts that this node does not have are missing. */
+export function* metricFamilies(context: MetricsContext): Generator<MetricFamily> {
+  yield* nodeMetrics(context)
+  yield* databaseMetrics(context)
+  yield* streamMetrics(context)
+  yield* replicaMetrics(context)
+  yield* mountMetrics(context)
+  yield* context.others?.() ?? []
+  yield* processMetrics(context.status, context.counters)
 }
 
 function* nodeMetrics({ status, positions, divergedCount }: MetricsContext) {
