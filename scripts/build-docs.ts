@@ -22,7 +22,8 @@ const HEAD = `# Reference
 
 Commands, variables, keys, exit codes, routes and metrics. This page is made by \`scripts/build-docs\` of the tables that
 the program itself uses (\`src/cli/settings/mount-flags.ts\`, \`src/config/keys.ts\`, \`src/cli/terminal/exit-codes.ts\`,
-\`src/http/server/routes.ts\`, \`src/http/status/metrics.ts\`): change those, not this page.`
+\`src/http/server/routes.ts\`, \`src/http/status/metrics.ts\`): change those, not this page. [The guide](guide.md) says how
+things work together.`
 
 export async function referencePage(): Promise<string> {
   const commands = await Promise.all(Object.values(COMMANDS).map((each) => each.load()))
