@@ -1,5 +1,6 @@
 /** What stands in README and docs/recipes.md runs, as it stands there. */
 import { test as anyTest, describe, expect } from "bun:test"
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { hasMachines, type Machine, machines } from "./support/machines.ts"
 import { Scope } from "./support/node.ts"
@@ -168,6 +169,64 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
 
 /** Run in another way below, or by another test. */
 const OTHERS = ["An image from scratch", "Health probes"]
+
+/** How a program of docs/operations.md writes, where that can be tried: it says what it is told. */
+const WRITES: Readonly<Record<string, string>> = {
+  sqlite3: `sqlite3 /litefs/app.db "INSERT INTO users VALUES ('eve')"`,
+  "Python `sqlite3`": `python3 -c '
+import sqlite3
+try:
+    connection = sqlite3.connect("/litefs/app.db")
+    connection.execute("INSERT INTO users VALUES (1)")
+    connection.commit()
+except Exception as error:
+    print(type(error).__module__ + "." + type(error).__name__ + ":", error)'`,
+  "better-sqlite3": `node -e '
+try { new (require("${ROOT}/node_modules/better-sqlite3"))("/litefs/app.db").exec("INSERT INTO users VALUES (1)") }
+catch (error) { console.log(error.constructor.name + ": " + error.message, "code", error.code) }'`,
+  Bun: `${process.execPath} -e '
+try { new (require("bun:sqlite").Database)("/litefs/app.db").run("INSERT INTO users VALUES (1)") }
+catch (error) { console.log(error.name + ": " + error.message, "code", error.code) }'`,
+}
+
+describe("docs/operations.md", () => {
+  test("says what a write on a replica looks like", async () => {
+    await using scope = new Scope()
+    const [one, two, three] = (await machines(scope, ...ALL)) as [Machine, Machine, Machine]
+    const follow = "litefs mount --primary-url http://10.0.0.1:20202 --http-addr :20202"
+    for (const [machine, text] of [
+      [one, "litefs mount --primary --http-addr :20202"],
+      [two, follow],
+      [three, `${follow} --candidate`],
+    ] as const) {
+      await runBlock(
+        [machine],
+        machine,
+        { text, language: "sh", on: undefined, file: undefined },
+        {},
+      )
+    }
+    await ok(
+      one,
+      "litefs sql --create app.db 'PRAGMA journal_mode = wal; CREATE TABLE users (name TEXT)'",
+    )
+    const page = readFileSync(join(ROOT, "docs/operations.md"), "utf8")
+    for (const [name, script] of Object.entries(WRITES)) {
+      const cells =
+        page
+          .split("\n")
+          .find((line) => line.startsWith(`| ${name} |`))
+          ?.split(" | ") ?? []
+      for (const [index, machine] of [two, three].entries()) {
+        await ok(machine, "litefs wait --db app.db")
+        const { out, err } = await machine.run(script)
+        const wanted = cells[index + 1]?.match(/`[^`]+`/g)?.map((quote) => quote.slice(1, -1)) ?? []
+        expect(wanted.length).toBeGreaterThan(0)
+        for (const text of wanted) expect(out + err).toContain(text)
+      }
+    }
+  }, 120_000)
+})
 
 /** A block that goes on until it is stopped; what follows it needs the node. */
 const MOUNTS = /^(exec )?litefs mount|^sh \/entrypoint\.sh/m

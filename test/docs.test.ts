@@ -65,6 +65,19 @@ describe("docs", () => {
     expect(isSame ? "" : "run scripts/build-docs").toBe("")
   })
 
+  test("docs/operations.md quotes what LiteFS prints", () => {
+    const sources = globSync("src/**/*.ts", { cwd: ROOT }).map(read).join("\n")
+    const printed = sources.replace(/["`] \+\s*["`]/g, "").replace(/\\"/g, '"')
+    const rows =
+      read("docs/operations.md")
+        .split("## What must not")[0]
+        ?.match(/^\| .*$/gm) ?? []
+    const quotes = rows.flatMap((row) => row.split(" | ")[0]?.match(/`[^`]+`/g) ?? [])
+    const fragments = quotes.flatMap((quote) => quote.slice(1, -1).split("…"))
+    expect(fragments.length).toBeGreaterThan(30)
+    expect(fragments.filter((each) => !printed.includes(each))).toEqual([])
+  })
+
   test("every page is reached from the README", () => {
     const text = read("README.md")
     const pages = PAGES.filter((page) => page.startsWith("docs/"))
