@@ -39,9 +39,9 @@ export async function referencePage(): Promise<string> {
   return `${sections.join("\n\n")}\n`
 }
 
-function commandSection({ name, flags, parts }: Command): string {
+function commandSection({ name, parts }: Command): string {
   const sections = [`### \`litefs ${name}\``, plain(parts.about), code(parts.usage)]
-  if (Object.keys(flags).length > 0) sections.push(flagTable(flags))
+  if (Object.keys(parts.flags).length > 0) sections.push(flagTable(parts.flags))
   if (name === "mount") sections.push(originalFlags())
   if (parts.notes !== undefined) sections.push(plain(parts.notes))
   sections.push(code(parts.examples, "sh"))

@@ -27,6 +27,8 @@ export interface Subcommand {
   readonly flags: FlagTable
   /** Whether words may follow, which are most likely paths. */
   readonly words?: { readonly placeholder: string }
+  /** Whether `-- COMMAND ARGS…` may follow. */
+  readonly takesCommand?: boolean
   readonly run: Run<readonly string[]>
 }
 
@@ -59,8 +61,8 @@ export function command<const T extends FlagTable>(spec: CommandForm<T> & Doing<
 export function subcommand<const T extends FlagTable>(
   spec: CommandSyntax<T> & Doing<T>,
 ): Subcommand {
-  const { name, flags, words: given } = spec
-  const form = { name, flags, ...(given === undefined ? {} : { words: given }) }
+  const { name, flags, words: given, takesCommand = false } = spec
+  const form = { name, flags, takesCommand, ...(given === undefined ? {} : { words: given }) }
   if ("runWords" in spec) return { ...form, run: spec.runWords }
   const run: Run<readonly string[]> = (words, io) => {
     const { env } = io
@@ -73,13 +75,18 @@ export function subcommand<const T extends FlagTable>(
 
 /** A command that is a group of others, like `litefs ltx list`. */
 export function group(
-  spec: Texts & { readonly name: string; readonly commands: readonly Subcommand[] },
+  spec: Texts & {
+    readonly name: string
+    readonly commands: readonly Subcommand[]
+    /** For the help, in the place of all of theirs. */
+    readonly helpFlags?: FlagTable
+  },
 ): Command {
   const { name, commands } = spec
   const flags: FlagTable = Object.assign({}, ...commands.map((each) => each.flags))
   const run: Run<readonly string[]> = ([word, ...words], io) =>
     find(name, commands, word).run(words, io)
-  const parts = { ...spec, flags }
+  const parts = { ...spec, flags: spec.helpFlags ?? flags }
   return { name, flags, run, commands, help: helpText(parts), parts }
 }
 
