@@ -145,7 +145,7 @@ ${table(["route", "", "parameters", "at a time"], rows)}`
 }
 
 function metricSection(): string {
-  const families = [...metricFamilies(someContext())]
+  const families = [...metricFamilies(someContext(), [])]
   const rows = families.map(({ name, type, help }) => [`\`${name}\``, type, help])
   return `\`GET /metrics\`, in the text form of Prometheus. A family without a sample is left out: those of a lease in a store,
 of acknowledgements, of the proxy and of a replica are there on nodes that have these. Names that

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path"
 import { LitefsError } from "../../lib/errors.ts"
 import { type SqlStatement, splitStatements } from "../../sqlite/statements.ts"
 import type { SqlError } from "../../sys/bun/sqlite.ts"
-import { databasePath, misplacement } from "../node/database-path.ts"
+import { databasePath, fuseDirOf, misplacement } from "../node/database-path.ts"
 import { takeHaltLock } from "../node/halt-lock.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
@@ -126,7 +126,7 @@ function explained(error: unknown, path: string, kind: typeof SqlError): string 
 function existingPath(name: string, args: SqlArgs): string {
   const { values } = args
   if (name === "" || name.includes("\0")) throw args.usageError(`"${name}" is not a database`)
-  const path = databasePath(name, values["fuse-dir"])
+  const path = databasePath(name, fuseDirOf(args))
   const isThere = existsSync(path)
   // What is made beneath a mount that is not there yet, nobody replicates, and nobody sees once it is.
   if (isThere || (values.create && misplacement(name, path) === undefined)) return path
