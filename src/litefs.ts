@@ -18,6 +18,8 @@
  * transactions; the peer thread acts on databases as one more SQLite process, through the mount.
  */
 import type { NodeFacts } from "./cli/command/child-environment.ts"
+import type { Arriving, NodeSummary } from "./cli/command/supervisor-state.ts"
+import type { NodeStatus } from "./cluster/node-status.ts"
 import type { LeaseNode } from "./cluster/role/lease.ts"
 import { TlsFiles } from "./http/server/tls-files.ts"
 import { notReady } from "./http/status/health.ts"
@@ -27,6 +29,7 @@ import { systemClock } from "./lib/clock.ts"
 import { LitefsError, messageOf } from "./lib/errors.ts"
 import { logger } from "./lib/log.ts"
 import type { LiteFSOptions } from "./litefs-options.ts"
+import { formatPos } from "./ltx/pos.ts"
 import { Closing } from "./node/closing.ts"
 import { FrontDoor } from "./node/front-door/front-door.ts"
 import { Membership } from "./node/membership/membership.ts"
@@ -108,6 +111,30 @@ export class LiteFS {
         : (primary?.hostname ?? this.#membership?.followed.name),
       primaryUrl: isPrimary ? advertiseUrl : (primary?.url ?? knownUrl),
     }
+  }
+
+  summary(): NodeSummary {
+    const status = this.#status
+    const { identity, isPrimary } = status
+    return {
+      ...{ version: identity.version, role: isPrimary ? "primary" : "replica" },
+      primaryUrl: this.facts().primaryUrl,
+      databases: [...status.databases()].map(({ name, pos, commit, pageSize, problem }) => ({
+        ...{ name, position: formatPos(pos), size: commit * pageSize, problem },
+      })),
+    }
+  }
+
+  arriving(): Arriving | undefined {
+    const { isPrimary, isReady, lag } = this.#status
+    const progress = this.#membership?.followed.progress
+    if (isPrimary || progress === undefined) return undefined
+    const { snapshots, appliedCount } = progress
+    return { isReady, snapshots, appliedCount, missingCount: lag.transactions }
+  }
+
+  get #status(): NodeStatus {
+    return must(this.#frontDoor, "front door").api.status
   }
 
   get isPrimary(): boolean {

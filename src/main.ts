@@ -4,6 +4,7 @@ import { promisify } from "node:util"
 import { processEvents } from "./cli/command/process-events.ts"
 import { run } from "./cli/main-command.ts"
 import { restoreHiddenVariables } from "./cli/settings/hidden-variables.ts"
+import { screenOf } from "./cli/terminal/screen.ts"
 import { systemClock } from "./lib/clock.ts"
 import { NodeWorkers } from "./workers.ts"
 
@@ -15,9 +16,10 @@ const code = await run(process.argv.slice(2), {
   stdout: (text) => print(1, text),
   stderr: (text) => print(2, text),
   // Rarely needed, and slow to load.
-  get isTerminal() {
-    return process.getBuiltinModule("node:tty").isatty(2)
-  },
+  screen: (fd) =>
+    isTerminal(fd) ? screenOf(fd === 1 ? process.stdout : process.stderr, process.env) : undefined,
+  keyboard: () =>
+    isTerminal(0) && isTerminal(1) ? { input: process.stdin, output: process.stdout } : undefined,
   isInit: process.pid === 1,
   stdin: () => process.stdin,
   writeStdout: (bytes) => writeAll(1, bytes),
@@ -31,6 +33,10 @@ const code = await run(process.argv.slice(2), {
   openNode: async (options) => (await import("./litefs.ts")).LiteFS.open(options, workers),
 })
 process.exit(code)
+
+function isTerminal(fd: number): boolean {
+  return process.getBuiltinModule("node:tty").isatty(fd)
+}
 
 /** Synchronous, so that nothing is lost at the exit; a reader that has gone away is no error. */
 function print(fd: number, text: string): void {

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test"
 import { existsSync, globSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
+import { referencePage } from "../scripts/build-docs.ts"
 
 const ROOT = join(import.meta.dirname, "..")
 const PAGES = ["README.md", ...globSync("docs/*.md", { cwd: ROOT }).sort()]
@@ -57,6 +58,24 @@ describe("docs", () => {
     const folders = globSync("src/{*,*/*}/", { cwd: ROOT }).map((path) => path.replace(/\/$/, ""))
     expect(folders.length).toBeGreaterThan(20)
     expect(folders.filter((folder) => !listed.has(folder))).toEqual([])
+  })
+
+  test("docs/reference.md is what the code says", async () => {
+    const isSame = read("docs/reference.md") === (await referencePage())
+    expect(isSame ? "" : "run scripts/build-docs").toBe("")
+  })
+
+  test("docs/operations.md quotes what LiteFS prints", () => {
+    const sources = globSync("src/**/*.ts", { cwd: ROOT }).map(read).join("\n")
+    const printed = sources.replace(/["`] \+\s*["`]/g, "").replace(/\\"/g, '"')
+    const rows =
+      read("docs/operations.md")
+        .split("## What must not")[0]
+        ?.match(/^\| .*$/gm) ?? []
+    const quotes = rows.flatMap((row) => row.split(" | ")[0]?.match(/`[^`]+`/g) ?? [])
+    const fragments = quotes.flatMap((quote) => quote.slice(1, -1).split("…"))
+    expect(fragments.length).toBeGreaterThan(30)
+    expect(fragments.filter((each) => !printed.includes(each))).toEqual([])
   })
 
   test("every page is reached from the README", () => {

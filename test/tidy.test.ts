@@ -36,7 +36,19 @@ const LAYERS = [
  * room and from rooms further down; an interface may come from any room.
  */
 const ROOMS: Record<string, readonly string[]> = {
-  cli: [".", "mount", "node", "settings", "command", "doctor", "ltx", "terminal"],
+  cli: [
+    ".",
+    "shell",
+    "mount",
+    "sql",
+    "watch",
+    "node",
+    "settings",
+    "command",
+    "doctor",
+    "ltx",
+    "terminal",
+  ],
   node: [".", "front-door", "membership", "storage"],
   http: ["page", "status", "transfers", "streams", "roles", "server"],
   cluster: ["role", "stores", "locks", "replica", "."],

@@ -1,4 +1,6 @@
 /** All commands, in the order of the help text. Each is loaded on use: most of a start goes into loading. */
+import packageJson from "../../package.json" with { type: "json" }
+import type { DescribedCommand } from "./shell/described.ts"
 import type { Command } from "./terminal/command.ts"
 import type { FlagTable } from "./terminal/flags.ts"
 
@@ -26,7 +28,7 @@ export const COMMANDS: Readonly<Record<string, LazyCommand>> = {
   },
   sql: {
     about: "run SQL on a database, where there is no sqlite3",
-    load: async () => (await import("./node/sql.ts")).SQL,
+    load: async () => (await import("./sql/sql.ts")).SQL,
   },
   promote: {
     about: "make a replica the primary",
@@ -52,15 +54,35 @@ export const COMMANDS: Readonly<Record<string, LazyCommand>> = {
     about: "show and extract what a replica kept that its primary lacks",
     load: async () => (await import("./node/diverged.ts")).DIVERGED,
   },
+  config: {
+    about: "show what a configuration means, and what is wrong with it",
+    load: async () => (await import("./mount/config.ts")).configCommand(otherFlags),
+  },
+  completion: {
+    about: "print a script that completes commands in your shell",
+    load: async () => (await import("./shell/completion.ts")).completionCommand(allCommands),
+  },
+  man: {
+    about: "print the manual page",
+    load: async () => (await import("./shell/man.ts")).manCommand(allCommands, packageJson.version),
+  },
   version: {
     about: "print the version",
     load: async () => (await import("./version.ts")).VERSION,
   },
 }
 
-/** The flags of all commands except mount. */
+async function allCommands(): Promise<readonly DescribedCommand[]> {
+  return await Promise.all(
+    Object.entries(COMMANDS).map(async ([name, { about, load }]) => {
+      return { name, about, loaded: await load() }
+    }),
+  )
+}
+
+/** The flags of all commands except mount, whose config check has. */
 export async function otherFlags(): Promise<readonly FlagTable[]> {
-  const { mount: _, ...others } = COMMANDS
+  const { mount: _, config: __, ...others } = COMMANDS
   const commands = await Promise.all(Object.values(others).map((each) => each.load()))
   return commands.map(({ flags }) => flags)
 }

@@ -514,8 +514,12 @@ export class SyncReplicas {
     return { ...base, state, reason: this.#shortage() }
   }
 
-  *families(): Generator<MetricFamily> {
-    if (!this.isOn || !this.#isPrimary) return
+  /** The metrics of a primary that waits for replicas. */
+  families(): Iterable<MetricFamily> {
+    return this.isOn && this.#isPrimary ? this.allFamilies() : []
+  }
+
+  *allFamilies(): Generator<MetricFamily> {
     const databases = [...this.#databases]
     yield single(
       "gauge",

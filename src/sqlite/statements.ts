@@ -43,7 +43,16 @@ const WORDS: Readonly<Record<string, Token>> = {
   end: "end",
 }
 
-export function splitStatements(sql: string): SqlStatement[] {
+export function splitStatements(sql: string): readonly SqlStatement[] {
+  return scan(sql).statements
+}
+
+/** Whether nothing is missing at its end: neither a semicolon, nor a quote, nor the END of a trigger. */
+export function isWholeSql(sql: string): boolean {
+  return scan(sql).isWhole
+}
+
+function scan(sql: string): { statements: SqlStatement[]; isWhole: boolean } {
   const statements: SqlStatement[] = []
   let state: State = "start"
   let begin: number | undefined
@@ -63,8 +72,9 @@ export function splitStatements(sql: string): SqlStatement[] {
     state = NEXT[state][token] ?? NEXT[state].other
     if (token === "semicolon" && state === "start") add(index + 1)
   }
+  const isWhole = begin === undefined
   add(sql.length)
-  return statements
+  return { statements, isWhole }
 }
 
 function tokenOf(text: string, word: string | undefined): Token {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { FakeApi } from "../support/fake-api.ts"
-import { FakeIo } from "../support/fake-io.ts"
+import { FakeIo, WIDE } from "../support/fake-io.ts"
 
 let directory: string
 beforeEach(() => {
@@ -58,7 +58,7 @@ test("import reads the standard input when PATH is a dash", async () => {
 test("import shows what is done on a terminal only, and takes it away again", async () => {
   await using api = await FakeApi.start((response) => response.end())
   const io = new FakeIo()
-  io.isTerminal = true
+  io.screens[2] = WIDE
   const ticks: Uint8Array[] = [new Uint8Array(1024 * 1024), new Uint8Array(1024 * 1024)]
   io.stdin = async function* () {
     for (const tick of ticks) {
@@ -67,7 +67,7 @@ test("import shows what is done on a terminal only, and takes it away again", as
     }
   }
   await run(["import", "--url", api.url, "--name", "a.db", "-"], io)
-  expect(io.err).toBe("\r\x1b[K1.0 MiB, 2.0 MiB/s\r\x1b[K2.0 MiB, 2.0 MiB/s\r\x1b[K")
+  expect(io.err).toBe("\r\x1b[K1.0 MiB, 2.0 MiB/s\r\r\x1b[K2.0 MiB, 2.0 MiB/s\r\r\x1b[K")
   expect(io.out).toBe('Import of database "a.db" in 1s\n')
 })
 

@@ -22,18 +22,21 @@ describe("litefs help", () => {
 
       The commands are:
 
-      	mount     mount the file system and run a command next to it
-      	info      show the databases of a node, its role and its lag
-      	wait      wait until a node is in sync, has a transaction, or is the primary
-      	run       run a command on the right node, at the right time
-      	sql       run SQL on a database, where there is no sqlite3
-      	promote   make a replica the primary
-      	import    put a database file in the place of a database
-      	export    write a database to a file
-      	ltx       list, check, apply and compact LTX files
-      	doctor    examine a data directory, and repair it
-      	diverged  show and extract what a replica kept that its primary lacks
-      	version   print the version
+      	mount       mount the file system and run a command next to it
+      	info        show the databases of a node, its role and its lag
+      	wait        wait until a node is in sync, has a transaction, or is the primary
+      	run         run a command on the right node, at the right time
+      	sql         run SQL on a database, where there is no sqlite3
+      	promote     make a replica the primary
+      	import      put a database file in the place of a database
+      	export      write a database to a file
+      	ltx         list, check, apply and compact LTX files
+      	doctor      examine a data directory, and repair it
+      	diverged    show and extract what a replica kept that its primary lacks
+      	config      show what a configuration means, and what is wrong with it
+      	completion  print a script that completes commands in your shell
+      	man         print the manual page
+      	version     print the version
 
       Use "litefs help <command>" for the flags of a command.
 

@@ -8,6 +8,7 @@ import { mountArgs } from "../../src/cli/mount/mount-args.ts"
 import { commandOptions } from "../../src/cli/settings/mount-commands.ts"
 import { mountOptions } from "../../src/cli/settings/mount-options.ts"
 import { messageOf } from "../../src/lib/errors.ts"
+import { logger } from "../../src/lib/log.ts"
 import { LogLines } from "../support/log-lines.ts"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"
 
@@ -27,10 +28,12 @@ async function read(
   using directory = new TemporaryDirectory()
   const path = directory.write("litefs.yml", text)
   using log = new LogLines()
-  const { args, file, logRemarks } = mountArgs(["--config", path, ...flags], env)
+  const { args, file, remarks } = mountArgs(["--config", path, ...flags], env)
   const options = mountOptions(args)
   const { before = [], command } = commandOptions(args, file?.exec ?? [])
-  await logRemarks(otherFlags)
+  for (const { level, msg, fields } of await remarks(otherFlags)) {
+    logger("mount")[level](msg, fields)
+  }
   const lines = log.lines.map((line) => line.replaceAll(path, "FILE"))
   return {
     options: options as unknown as Record<string, unknown>,

@@ -1,4 +1,4 @@
-/** What clients of three nodes' proxies see while the role of primary moves, or the primary fails: README's table. */
+/** What clients of three nodes' proxies see while the role of primary moves, or the primary fails: the table in docs/guide.md. */
 import { expect, test } from "bun:test"
 import { canMount, Scope } from "../support/node.ts"
 import { ProxyClient, type Site, site, threeSites } from "../support/proxied-site.ts"
@@ -33,7 +33,7 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
   120_000,
 )
 
-/** What may become of requests while the primary is away: the row of README's table. */
+/** What may become of requests while the primary is away: the row of that table. */
 function outcomes(load: ProxyLoad): string[] {
   return [...new Set(load.problems.map(({ what, status }) => `${what} ${status}`))].sort()
 }

@@ -1,5 +1,6 @@
 import type { ProcessEvents, Signal, SignalName } from "../../src/cli/command/process-events.ts"
 import type { CliIo } from "../../src/cli/terminal/io.ts"
+import type { Screen } from "../../src/cli/terminal/screen.ts"
 import type { LiteFSOptions } from "../../src/litefs-options.ts"
 import { FakeClock } from "./fake-clock.ts"
 import { FakeNode } from "./fake-node.ts"
@@ -38,6 +39,8 @@ export class FakeEvents implements ProcessEvents {
   }
 }
 
+export const WIDE: Screen = { columns: 100, rows: 30, isDumb: false, hasColors: false }
+
 /** The world of a command: what it prints, and the nodes it opens, which are ready at once. */
 export class FakeIo implements CliIo {
   readonly env: Record<string, string>
@@ -50,12 +53,17 @@ export class FakeIo implements CliIo {
   /** What was written as bytes. */
   bytes = new Uint8Array(0)
   input: Uint8Array[] = []
-  isTerminal = false
+  /** What stdout and stderr are shown on. */
+  screens: { [fd in 1 | 2]?: Screen } = {}
   isInit = false
   err = ""
 
   constructor(env: Record<string, string> = {}) {
     this.env = env
+  }
+
+  screen(fd: 1 | 2): Screen | undefined {
+    return this.screens[fd]
   }
 
   stdout(text: string): void {

@@ -25,7 +25,7 @@ const code = await run(process.argv.slice(2), {
   env: process.env,
   stdout: (text) => print(1, text),
   stderr: (text) => print(2, text),
-  isTerminal: false,
+  screen: () => undefined,
   isInit: process.pid === 1,
   stdin: () => process.stdin,
   writeStdout: async (bytes) => void writeSync(1, bytes),

@@ -22,12 +22,23 @@ export interface NodeFacts {
   readonly primaryUrl: string | undefined
 }
 
-/** Variables that are no flags of a command. */
-export const FACT_VARIABLES: readonly string[] = [
-  "LITEFS_ROLE",
-  "LITEFS_DIR",
-  "LITEFS_PRIMARY_HOSTNAME",
-]
+/** What is handed on, and when. */
+export const FACT_VARIABLES: Readonly<Record<string, string>> = {
+  LITEFS_ROLE: "`primary` or `replica`, when the command was started",
+  LITEFS_FUSE_DIR: "the mount",
+  LITEFS_DIR: "the same, for litefs-js",
+  LITEFS_DATA_DIR: "the data directory",
+  LITEFS_URL:
+    "the API of this node: what `litefs info`, `wait` and `run` use without `--url`; with TLS and no `--advertise-url` it is `unix:` and the path of the socket",
+  LITEFS_HOSTNAME: "this node's name",
+  LITEFS_PRIMARY_HOSTNAME: "the primary's name, when it is known",
+  LITEFS_PRIMARY_URL: "where other nodes reach the primary, when it is known",
+  LITEFS_AUTH_TOKEN_FILE:
+    "the file, when it is in use; a token itself is never handed on, unless `LITEFS_AUTH_TOKEN` is in LiteFS's own environment",
+  LITEFS_HTTP_TLS_CERT: "the file, when it is in use",
+  LITEFS_HTTP_TLS_KEY: "the file, when it is in use",
+  LITEFS_HTTP_TLS_CA: "the file, when it is in use",
+}
 
 export function childEnvironment(
   env: Environment,

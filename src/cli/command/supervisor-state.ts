@@ -32,6 +32,37 @@ export interface SupervisedNode {
   /** Resolves when the node cannot go on. */
   readonly failed: Promise<Error>
   facts(): NodeFacts
+  /** What a person wants to see of it at its start. */
+  summary?(): NodeSummary
+  /** What is coming from the primary; undefined on a primary. */
+  arriving?(): Arriving | undefined
+}
+
+export interface NodeSummary {
+  readonly version: string
+  readonly role: "primary" | "replica"
+  /** On a replica, if it is known. */
+  readonly primaryUrl: string | undefined
+  readonly databases: readonly {
+    readonly name: string
+    readonly position: string
+    readonly size: number // bytes
+    /** Why it is left out. */
+    readonly problem: string | undefined
+  }[]
+}
+
+export interface Arriving {
+  readonly isReady: boolean
+  readonly snapshots: readonly {
+    readonly database: string
+    readonly size: number // bytes so far
+    readonly sizeMax: number
+  }[]
+  /** Transactions, or runs of them, that were applied since the start. */
+  readonly appliedCount: number
+  /** Transactions that are known to be missing. */
+  readonly missingCount: number
 }
 
 export interface SupervisedCommand {

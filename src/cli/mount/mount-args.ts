@@ -8,24 +8,27 @@
  * file, a remark says so, and one line names the keys over which the command line wins.
  */
 import { type ConfigFile, namingUnset } from "../../config/config-file.ts"
-import { logger } from "../../lib/log.ts"
 import { CONFIG_FLAGS, type MountConfig, mountConfig } from "../settings/mount-config.ts"
 import { MOUNT_FLAGS, MOUNT_SYNTAX, type MountFlags } from "../settings/mount-flags.ts"
 import { type Environment, type ParsedArgs, parseArgs } from "../terminal/argv.ts"
 import { environmentName, type FlagTable } from "../terminal/flags.ts"
 import { cloudRemarks, type Remark, roleVariables, unknownVariables } from "./variables.ts"
 
-const log = logger("mount")
-
 export interface MountArgs {
   readonly args: ParsedArgs<MountFlags>
   readonly file: ConfigFile | undefined
-  /**
-   * Logs the remarks, once the log is configured. Loads the flags of other commands only for a variable that is none of
-   * these.
-   */
-  logRemarks(otherFlags: () => Promise<readonly FlagTable[]>): Promise<void>
+  /** What the user should know. Loads the flags of other commands only for a variable that is none of these. */
+  remarks(otherFlags: () => Promise<readonly FlagTable[]>): Promise<readonly Remarked[]>
 }
+
+/** A line of the log. */
+export interface Remarked {
+  readonly level: "info" | "warn"
+  readonly msg: string
+  readonly fields: Readonly<Record<string, string>>
+}
+
+export const UNKNOWN_VARIABLES = "variables that LiteFS does not know"
 
 export function mountArgs(rawArgs: readonly string[], env: Environment): MountArgs {
   const bare = parseArgs(MOUNT_SYNTAX, rawArgs, only(env, Object.keys(CONFIG_FLAGS)))
@@ -39,37 +42,42 @@ export function mountArgs(rawArgs: readonly string[], env: Environment): MountAr
   const args = namingUnset(file?.unset ?? new Set(), () =>
     parseArgs(MOUNT_SYNTAX, rawArgs, without(env, ofFile), file?.settings),
   )
-  const logRemarks = async (otherFlags: () => Promise<readonly FlagTable[]>) => {
+  const remarks = async (otherFlags: () => Promise<readonly FlagTable[]>) => {
+    const all: Remarked[] = []
+    const say = (level: Remarked["level"], msg: string, fields: Remarked["fields"]) =>
+      all.push({ level, msg, fields })
     if (file !== undefined) {
       const variables = flagsOfVariables(args).map(environmentName).join(" ")
-      log.info("configured", { file: file.path, ...(variables === "" ? {} : { variables }) })
+      say("info", "configured", { file: file.path, ...(variables === "" ? {} : { variables }) })
     }
-    for (const remark of args.remarks) log.warn("a flag of the original", remark)
+    for (const remark of args.remarks) say("warn", "a flag of the original", remark)
     for (const remark of [...(file?.remarks ?? []), ...cloudRemarks(env, ofFile)]) {
-      log.warn("a setting changes nothing", remark)
+      say("warn", "a setting changes nothing", remark)
     }
     if (file !== undefined && file.unset.size > 0) {
       const variables = [...file.unset].join(", ")
-      log.warn("variables that the file refers to are not set", { file: file.path, variables })
+      say("warn", "variables that the file refers to are not set", { file: file.path, variables })
     }
     for (const remark of overridden(config, args, roles)) {
-      log.warn("a variable wins over the file", remark)
+      say("warn", "a variable wins over the file", remark)
     }
     const keys = overriddenByFlags(config, args, hasRole)
-    if (keys.length > 0) log.info("the command line wins over the file", { keys: keys.join(", ") })
+    if (keys.length > 0)
+      say("info", "the command line wins over the file", { keys: keys.join(", ") })
     if (config.unread !== undefined && hasRole) {
       const problem = "the command line gives the role, give --config to have it read"
-      log.info("a configuration file is not read", { file: config.unread, problem })
+      say("info", "a configuration file is not read", { file: config.unread, problem })
     }
     for (const path of args.values["proxy-db"].filter((each) => each.includes("/"))) {
-      log.info("a path where the name is enough", { key: args.spelling("proxy-db"), path })
+      say("info", "a path where the name is enough", { key: args.spelling("proxy-db"), path })
     }
     const unknown = await unknownVariables(env, ofFile, otherFlags)
     if (unknown.length > 0) {
-      log.warn("variables that LiteFS does not know", { variables: unknown.join(", ") })
+      say("warn", UNKNOWN_VARIABLES, { variables: unknown.join(", ") })
     }
+    return all
   }
-  return { args, file, logRemarks }
+  return { args, file, remarks }
 }
 
 type Flag = keyof MountFlags

@@ -12,7 +12,9 @@ import { openSecrets } from "../terminal/access.ts"
 import { type Command, command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import { type CliIo, reportError } from "../terminal/io.ts"
+import { reportArrivals } from "./arrivals.ts"
 import { mountArgs } from "./mount-args.ts"
+import { showSummary } from "./summary.ts"
 
 const log = logger("mount")
 
@@ -26,20 +28,22 @@ async function mount(
   io: CliIo,
   otherFlags: () => Promise<readonly FlagTable[]>,
 ): Promise<number> {
-  const { args, file, logRemarks } = mountArgs(rawArgs, io.env)
+  const { args, file, remarks } = mountArgs(rawArgs, io.env)
   const options = mountOptions(args)
   const tokenFile = options.authToken === undefined ? undefined : args.values["auth-token-file"]
   const authTokenFile = tokenFile === undefined ? undefined : resolve(tokenFile)
   const commands = commandOptions(args, file?.exec ?? [])
 
   configureLog(options.log)
-  await logRemarks(otherFlags)
+  for (const { level, msg, fields } of await remarks(otherFlags)) log[level](msg, fields)
   for (const file of openSecrets(args)) {
     log.warn("every user of this machine can read a secret, chmod o= prevents that", {
       file,
     })
   }
   using orphans = io.isInit ? new Orphans(io.events) : undefined
+  let endReports = () => {}
+  using _reports = { [Symbol.dispose]: () => endReports() }
   return await supervise({
     ...commands,
     open: async () => {
@@ -48,7 +52,10 @@ async function mount(
       try {
         await io.recoverStaleMount(options)
         await preflight(options)
-        return await io.openNode(options)
+        const node = await io.openNode(options)
+        showSummary(node, options, io)
+        endReports = reportArrivals(node, io)
+        return node
       } catch (error) {
         throw startProblem(error, options)
       }

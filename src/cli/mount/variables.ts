@@ -49,7 +49,7 @@ export async function unknownVariables(
   otherFlags: () => Promise<readonly FlagTable[]>,
 ): Promise<string[]> {
   const ofMount = variablesOf(MOUNT_FLAGS)
-  const known = new Set([...ofMount, ...FACT_VARIABLES, ...OF_THE_CLOUD, ...ofFile])
+  const known = new Set([...ofMount, ...Object.keys(FACT_VARIABLES), ...OF_THE_CLOUD, ...ofFile])
   const others = Object.keys(env).filter(
     (name) =>
       name.startsWith(PREFIX) &&

@@ -30,7 +30,7 @@ export function misplacement(word: string, path: string): string | undefined {
     ? "is LiteFS mounted there?"
     : `give where LiteFS is mounted with --fuse-dir${suggestion(runningNodes().mounts)}`
   if (isDenied(directory) || isDenied(join(directory, ".lag"))) {
-    return `this user may not enter "${directory}", run it as the user of LiteFS, or see --allow-other and "Who may use the mount" in the README`
+    return `this user may not enter "${directory}", run it as the user of LiteFS, or see --allow-other and "Who may use the mount" in docs/guide.md`
   }
   if (!existsSync(directory)) return `there is no directory "${directory}", ${advice}`
   if (isPath || isMount(directory)) return undefined

@@ -1,7 +1,6 @@
 /** `litefs export`: writes a database of a node to a file, as of one position. */
 import { LitefsError } from "../../lib/errors.ts"
-import { signalExitCode } from "../command/child.ts"
-import type { SignalName } from "../command/process-events.ts"
+import { Stopping } from "../command/stopping.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import { took } from "../terminal/elapsed.ts"
@@ -55,24 +54,19 @@ async function exportDatabase(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promis
   }
   const file = await ExportFile.at(path, { keeps: values.keep, replacesAny: values.force })
   const signalled = await exportFile(api, name, file, io)
-  if (signalled !== undefined) return signalExitCode(signalled)
+  if (signalled !== undefined) return signalled
   io.stdout(success())
   return 0
 }
 
-/** Leaves nothing behind when it is told to stop, and then returns the signal. */
+/** Leaves nothing behind when it is told to stop, and then returns the exit code. */
 async function exportFile(
   api: NodeApi,
   name: string,
   file: ExportFile,
   io: CliIo,
-): Promise<SignalName | undefined> {
-  const stopping = new AbortController()
-  let signalled: SignalName | undefined
-  const removeListener = io.events.onSignal((event) => {
-    signalled ??= event.name
-    stopping.abort()
-  })
+): Promise<number | undefined> {
+  const stopping = new Stopping(io.events)
   try {
     await receive(api, name, file, io, stopping.signal)
     const kept = await file.finish(io.clock.wallMs())
@@ -81,11 +75,11 @@ async function exportFile(
     }
     return undefined
   } catch (error) {
-    if (signalled === undefined) throw error
-    return signalled
+    if (stopping.exitCode === undefined) throw error
+    return stopping.exitCode
   } finally {
     await file.discard()
-    removeListener()
+    stopping.end()
   }
 }
 

@@ -4,6 +4,7 @@ import {
   decodeDatabaseHeader,
   isWalMode,
 } from "../../sqlite/database-header.ts"
+import { Stopping } from "../command/stopping.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import { took } from "../terminal/elapsed.ts"
@@ -52,13 +53,17 @@ async function importFile(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<nu
   const source = await openSource(words[0] as string, io)
   const progress = new Progress(io, source.size)
   const failed: { error?: unknown } = {}
+  const stopping = new Stopping(io.events)
   try {
     const body = streamOf(source.parts, (size) => progress.add(size), failed)
-    await api.call("/import", query, { method: "POST", body, ...STREAMING })
+    const { signal } = stopping
+    await api.call("/import", query, { method: "POST", body, signal, ...STREAMING })
   } catch (error) {
+    if (stopping.exitCode !== undefined) return stopping.exitCode
     throw failed.error ?? error // the cause of the failed request tells more than the failure
   } finally {
     progress.end()
+    stopping.end()
     await source.close()
   }
   if (source.mayLackWal()) io.stderr(`WARNING: ${LACKING_WAL}\n`)

@@ -10,6 +10,11 @@ import { infoIn, infoText } from "./node-info.ts"
 const FLAGS = {
   ...NODE_FLAGS,
   json: { kind: "boolean", help: "print the JSON that the node gives" },
+  watch: {
+    kind: "boolean",
+    hasNoVariable: true,
+    help: "show it live: nodes, databases, lag and commits per second; Ctrl-C ends",
+  },
 } as const satisfies FlagTable
 
 export const INFO = command({
@@ -23,6 +28,9 @@ to it.`,
 everything that its primary had. It is below a second or so while all is well.`,
   examples: `# a look
 litefs info
+
+# the cluster, live, with the last minutes as plots; a line every 2 s where that is no terminal
+litefs info --watch
 
 # another node
 litefs info --url http://10.0.0.1:20202
@@ -38,6 +46,11 @@ test "$(litefs info --json | jq .isPrimary)" = true`,
 
 async function info(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<number> {
   const api = new NodeApi(args)
+  if (args.values.watch) {
+    if (args.values.json)
+      throw args.usageError("both --json and --watch are given, give one of them")
+    return (await import("../watch/watch.ts")).watch(api, io)
+  }
   const text = await infoText(api, io.clock)
   io.stdout(args.values.json ? text : infoReport(infoIn(text, api.origin), io.clock.wallMs()))
   return 0

@@ -9,6 +9,7 @@ export const FUSE_FLAGS = {
   "allow-other": {
     kind: "boolean",
     help: "other users may use the mount, as modes allow (default: when run by root)",
+    more: "`--allow-other=false`: nobody but LiteFS's own user may use the mount, not even root. It lets others in when that user is not root",
   },
   "fuse-owner": {
     kind: "special",
@@ -25,12 +26,14 @@ export const FUSE_FLAGS = {
   "read-only-opens": {
     kind: "boolean",
     help: "what is opened on a replica stays read-only (default: unless it is a candidate)",
+    more: "until it is opened anew; else its writes fail with another error",
   },
   capture: {
     kind: "choice",
     choices: ["strict", "behind"],
     default: "strict",
     help: "capture commits of a WAL before they are done, or behind their writers",
+    more: "`behind`: writers of a WAL pass LiteFS while this node is the primary; not with `--forward-writes`",
   },
 } as const satisfies FlagTable
 

@@ -12,6 +12,7 @@ export const LEASE_FLAGS = {
     read: parseLeaseUrl,
     default: "static",
     help: "a store that says who is the primary, etcd://… or consul://…",
+    more: "in the place of `--primary` and `--primary-url`: `etcd://HOST:2379/PREFIX` or `consul://HOST:8500/KEY`",
   },
   "lease-tls-ca": {
     kind: "text",

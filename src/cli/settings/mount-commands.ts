@@ -24,8 +24,13 @@ export const COMMAND_FLAGS = {
     kind: "duration",
     default: "8s",
     help: "kill a command that was told to stop after this long",
+    more: "`docker stop` kills everything after 10 s",
   },
-  "skip-sync": { kind: "boolean", help: "do not wait until this node is in sync with its primary" },
+  "skip-sync": {
+    kind: "boolean",
+    help: "do not wait until this node is in sync with its primary",
+    more: "before the commands are started",
+  },
   "sync-timeout": {
     kind: "duration",
     help: "wait no longer than this, then start with what is here (default: wait)",
@@ -34,6 +39,7 @@ export const COMMAND_FLAGS = {
     kind: "boolean",
     default: true,
     help: "stay up for inspection when something fails at the start",
+    more: "before the command runs, until a signal comes",
   },
 } as const satisfies FlagTable
 

@@ -16,7 +16,11 @@ export const CONFIG_FLAGS = {
     placeholder: "FILE",
     help: "read the original's litefs.yml; flags and variables win over it",
   },
-  "no-expand-env": { kind: "boolean", help: "do not replace $NAME in that file by variables" },
+  "no-expand-env": {
+    kind: "boolean",
+    help: "do not replace $NAME in that file by variables",
+    more: "nor with braces",
+  },
 } as const satisfies FlagTable
 
 export interface ConfigSource {

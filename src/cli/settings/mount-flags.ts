@@ -26,12 +26,22 @@ export const MOUNT_FLAGS = {
     default: "/var/lib/litefs",
     help: "keep the databases and their history here",
   },
-  primary: { kind: "boolean", help: "be the primary, unless a newer lease record names another" },
-  "primary-url": { kind: "url", like: NODE_URL, help: "be a replica of the node at this URL" },
+  primary: {
+    kind: "boolean",
+    help: "be the primary, unless a newer lease record names another",
+    more: "the one node that takes writes",
+  },
+  "primary-url": {
+    kind: "url",
+    like: NODE_URL,
+    help: "be a replica of the node at this URL",
+    more: "unless the lease record names this node",
+  },
   ...LEASE_FLAGS,
   candidate: {
     kind: "boolean",
     help: "may become the primary: by a handoff, or by litefs promote",
+    more: "One that was started with `--primary` always may. The primary hands over only when it reaches it at its `--advertise-url`",
   },
   promote: { kind: "boolean", help: "become the primary at the start, once in sync" },
   "no-handoff-on-exit": {
@@ -44,23 +54,27 @@ export const MOUNT_FLAGS = {
     isList: true,
     separator: ",",
     help: "ask this node who is the primary; may be given several times",
+    more: "before an old record is believed",
   },
   databases: {
     kind: "special",
     placeholder: "NAMES",
     read: (text: string) => DatabaseFilter.parse(text).patterns,
     help: "on a replica: only these, like a.db,log-*.db (default: all)",
+    more: "It does not request or show others",
   },
   hostname: {
     kind: "special",
     placeholder: "NAME",
     read: hostnameOf,
     help: "this node's name for other nodes (default: the host's)",
+    more: "what `.primary` says",
   },
   "advertise-url": {
     kind: "url",
     like: NODE_URL,
     help: "where other nodes reach this node's API (default: its host and port)",
+    more: "what the lease record says. On several machines a candidate needs `--http-addr :20202`, and this where its `--hostname` does not resolve",
   },
   "http-addr": {
     kind: "address",
@@ -74,6 +88,7 @@ export const MOUNT_FLAGS = {
   "forward-writes": {
     kind: "boolean",
     help: "let programs write on a replica; a read costs two requests, or four",
+    more: "SQLite's locks become requests to LiteFS, on any node that has this flag: a read costs two round trips in WAL mode and four in others, without it none",
   },
   ...SYNC_FLAGS,
   retention: {
@@ -92,10 +107,12 @@ export const MOUNT_FLAGS = {
     kind: "size",
     default: "1GiB",
     help: "per database, for replicas that lag behind",
+    more: "LTX files are kept longer for these, up to this size",
   },
   "snapshot-rate": {
     kind: "rate",
     help: "send snapshots no faster, like 50MB/s (default: unlimited)",
+    more: "all together; 64 KiB/s at least",
   },
   "log-level": { kind: "choice", choices: LOG_LEVELS, default: "info", help: "how much to log" },
   "log-format": {
@@ -103,6 +120,7 @@ export const MOUNT_FLAGS = {
     choices: LOG_FORMATS,
     default: "text",
     help: "how to log it; plain is text without the time",
+    more: "which journald adds itself",
   },
   "fuse-debug": { kind: "boolean", help: "log every request of the kernel" },
   ...COMMAND_FLAGS,

@@ -28,6 +28,7 @@ export const PROXY_FLAGS = {
     placeholder: "PATTERN",
     read: patternOf,
     help: "paths that are always served here, like *.css; repeatable",
+    more: "uninspected",
   },
   "proxy-always-forward": {
     kind: "special",
@@ -35,12 +36,14 @@ export const PROXY_FLAGS = {
     placeholder: "PATTERN",
     read: patternOf,
     help: "paths whose reads go to the primary too; repeatable",
+    more: "and their WebSockets",
   },
   "proxy-mode": {
     kind: "choice",
     choices: ["forward", "fly-replay"],
     default: "forward",
     help: "how writes get to the primary",
+    more: "`fly-replay`: answer 409 with that header, for Fly.io's own proxy",
   },
   "proxy-max-lag": {
     kind: "duration",
@@ -62,6 +65,7 @@ export const PROXY_FLAGS = {
     like: "http://10.0.0.1:8080",
     isPlain: true,
     help: "where other nodes reach this proxy (default: the host of the API)",
+    more: "at the proxy's port",
   },
   "proxy-debug": { kind: "boolean", help: "log every request of the proxy" },
 } as const satisfies FlagTable

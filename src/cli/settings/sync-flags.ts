@@ -13,12 +13,14 @@ export const SYNC_FLAGS = {
     default: "0",
     read: countOf,
     help: "a commit returns when N replicas have it durably",
+    more: "no write is lost with the primary then",
   },
   "sync-mode": {
     kind: "choice",
     choices: ["strict", "degrade"],
     default: "strict",
     help: "with fewer replicas: commits wait or are refused, or go on without them",
+    more: "`degrade`: they go on",
   },
   "sync-commit-timeout": {
     kind: "duration",

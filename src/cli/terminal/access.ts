@@ -14,6 +14,7 @@ export const ACCESS_FLAGS = {
     kind: "text",
     placeholder: "TOKEN",
     help: "the token that requests must show; ps shows it too, so better use a file",
+    more: "The API refuses requests without it, and this node shows it to others",
   },
   "auth-token-file": {
     kind: "text",
@@ -24,12 +25,14 @@ export const ACCESS_FLAGS = {
     kind: "text",
     placeholder: "FILE",
     help: "the certificate that this side shows (PEM)",
+    more: "With it the API is served with TLS; files are read again when they change",
   },
   "http-tls-key": { kind: "text", placeholder: "FILE", help: "its private key (PEM)" },
   "http-tls-ca": {
     kind: "text",
     placeholder: "FILE",
     help: "the other side's certificate must be signed by this one (PEM)",
+    more: "other nodes and users of the API must show one, too",
   },
 } as const satisfies FlagTable
 

@@ -25,11 +25,17 @@ type Run<Args> = (args: Args, io: CliIo) => number | Promise<number>
 export interface Subcommand {
   readonly name: string
   readonly flags: FlagTable
+  /** Whether words may follow, which are most likely paths. */
+  readonly words?: { readonly placeholder: string }
+  /** Whether `-- COMMAND ARGS…` may follow. */
+  readonly takesCommand?: boolean
   readonly run: Run<readonly string[]>
 }
 
 export interface Command extends Subcommand {
   readonly help: string
+  /** What `help` is made of. */
+  readonly parts: HelpParts
   /** The commands of a group; its own flags are all of theirs. */
   readonly commands?: readonly Subcommand[]
 }
@@ -49,32 +55,39 @@ type Doing<T extends FlagTable> =
 export type CommandForm<T extends FlagTable> = CommandSyntax<T> & Texts
 
 export function command<const T extends FlagTable>(spec: CommandForm<T> & Doing<T>): Command {
-  return { ...subcommand(spec), help: helpText(spec) }
+  return { ...subcommand(spec), help: helpText(spec), parts: spec }
 }
 
 export function subcommand<const T extends FlagTable>(
   spec: CommandSyntax<T> & Doing<T>,
 ): Subcommand {
-  const { name, flags } = spec
-  if ("runWords" in spec) return { name, flags, run: spec.runWords }
+  const { name, flags, words: given, takesCommand = false } = spec
+  const form = { name, flags, takesCommand, ...(given === undefined ? {} : { words: given }) }
+  if ("runWords" in spec) return { ...form, run: spec.runWords }
   const run: Run<readonly string[]> = (words, io) => {
     const { env } = io
     const args = parseArgs(spec, words, env)
     const settings = spec.settings?.(args, env)
     return spec.run(settings === undefined ? args : parseArgs(spec, words, env, settings), io)
   }
-  return { name, flags, run }
+  return { ...form, run }
 }
 
 /** A command that is a group of others, like `litefs ltx list`. */
 export function group(
-  spec: Texts & { readonly name: string; readonly commands: readonly Subcommand[] },
+  spec: Texts & {
+    readonly name: string
+    readonly commands: readonly Subcommand[]
+    /** For the help, in the place of all of theirs. */
+    readonly helpFlags?: FlagTable
+  },
 ): Command {
   const { name, commands } = spec
   const flags: FlagTable = Object.assign({}, ...commands.map((each) => each.flags))
   const run: Run<readonly string[]> = ([word, ...words], io) =>
     find(name, commands, word).run(words, io)
-  return { name, flags, run, commands, help: helpText({ ...spec, flags }) }
+  const parts = { ...spec, flags: spec.helpFlags ?? flags }
+  return { name, flags, run, commands, help: helpText(parts), parts }
 }
 
 function find(

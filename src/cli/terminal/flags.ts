@@ -22,6 +22,8 @@ export type FlagValues<T extends FlagTable> = { readonly [Name in keyof T]: Flag
 
 interface Described {
   readonly help: string
+  /** What a line has no room for: docs/reference.md and the man page say it after `help`. */
+  readonly more?: string
   /** Its variable would be that of a flag of `litefs mount`, in the environment of the whole container. */
   readonly hasNoVariable?: true
 }

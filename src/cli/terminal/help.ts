@@ -39,16 +39,28 @@ export function columns(rows: readonly (readonly [string, string])[]): string {
 }
 
 function flagLines(flags: FlagTable): string {
-  return columns(Object.entries(flags).map(([name, flag]) => [usageOf(name, flag), aboutOf(flag)]))
+  return columns(
+    Object.entries(flags).map(([name, flag]) => [usageOfFlag(name, flag), aboutOf(flag)]),
+  )
 }
 
-function usageOf(name: string, flag: Flag): string {
+export function usageOfFlag(name: string, flag: Flag): string {
   if (flag.kind !== "boolean") return `--${name} ${placeholderOf(name, flag)}`
   return flag.default === true ? `--${name}=false` : `--${name}`
 }
 
 function aboutOf(flag: Flag): string {
-  const choices = flag.kind === "choice" ? `: ${flag.choices.join(", ")}` : ""
   const fallback = flag.kind === "boolean" ? undefined : flag.default
-  return `${flag.help}${choices}${fallback === undefined ? "" : ` (default ${fallback})`}`
+  return `${flag.help}${choicesOf(flag)}${fallback === undefined ? "" : ` (default ${fallback})`}`
+}
+
+/** The whole text about a flag, without its default. */
+export function textOfFlag(flag: Flag): string {
+  const { help, more } = flag
+  const link = /^[A-Z`]/.test(more ?? "") ? ". " : "; "
+  return `${help}${choicesOf(flag)}${more === undefined ? "" : link + more}`
+}
+
+function choicesOf(flag: Flag): string {
+  return flag.kind === "choice" ? `: ${flag.choices.join(", ")}` : ""
 }

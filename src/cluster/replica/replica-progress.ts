@@ -33,8 +33,17 @@ interface Progress {
   waitingSize: number // bytes of files that wait to be applied
 }
 
+/** A whole database that is coming in. */
+export interface ArrivingSnapshot {
+  readonly database: string
+  readonly size: number // bytes so far
+  readonly sizeMax: number // bytes of the database; what comes is compressed
+}
+
 interface Incoming {
   readonly progress: Progress
+  readonly database: string
+  readonly snapshotSizeMax: number | undefined // of a snapshot
   size: number
   arrivedMs: number
   timestampMs: number // of the commit, by the primary's clock
@@ -50,6 +59,7 @@ export class ReplicaProgress implements LtxSink {
   readonly #databases = new Map<string, Progress>()
   readonly #files = new Map<number, Incoming>()
   #size = 0
+  #appliedCount = 0
 
   /** `hasHistory`: the database is here; `isListed`: the primary has listed it. */
   constructor(
@@ -68,6 +78,17 @@ export class ReplicaProgress implements LtxSink {
   /** Bytes of LTX files received since the start. */
   get receivedSize(): number {
     return this.#size
+  }
+
+  /** LTX files that were applied since the start. */
+  get appliedCount(): number {
+    return this.#appliedCount
+  }
+
+  get snapshots(): ArrivingSnapshot[] {
+    return [...this.#files.values()].flatMap(({ database, size, snapshotSizeMax: sizeMax }) =>
+      sizeMax === undefined ? [] : [{ database, size, sizeMax }],
+    )
   }
 
   of(database: string): Received | undefined {
@@ -117,6 +138,7 @@ export class ReplicaProgress implements LtxSink {
         this.applyTime.observe(this.#clock.monotonicMs() - incoming.arrivedMs)
         const { received } = incoming.progress
         received.transactions += 1
+        this.#appliedCount += 1
         received.latencyMs = this.#lag.ageMs(incoming.timestampMs, this.#clock.steadyMs())
       },
       (error) => {
@@ -147,7 +169,9 @@ export class ReplicaProgress implements LtxSink {
       }
     }
     const timestampMs = header?.timestampMs ?? this.#clock.wallMs()
-    const incoming = { progress, size: 0, arrivedMs: 0, timestampMs }
+    const isWhole = header !== undefined && isSnapshot(header)
+    const snapshotSizeMax = isWhole ? header.commit * header.pageSize : undefined
+    const incoming = { progress, database, snapshotSizeMax, size: 0, arrivedMs: 0, timestampMs }
     this.#files.set(file, incoming)
     return incoming
   }

@@ -10,7 +10,7 @@
 import type { NodeStatus } from "../../cluster/node-status.ts"
 import type { Clock } from "../../lib/clock.ts"
 import type { Positions } from "../../store/positions.ts"
-import type { Routes } from "../server/server.ts"
+import type { ApiRoutes } from "../server/routes.ts"
 import type { AwayReplica } from "./findings.ts"
 import { History } from "./history.ts"
 import { type Picture, takePicture, unsentByOne } from "./picture.ts"
@@ -69,7 +69,7 @@ export class StatusPage {
     this.#turnLater(SAMPLE_MS)
   }
 
-  get routes(): Routes {
+  get routes(): ApiRoutes {
     return { "/watch": { GET: (...given) => this.#feed.handle(...given) } }
   }
 

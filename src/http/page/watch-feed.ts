@@ -16,8 +16,8 @@ import type { IncomingMessage, ServerResponse } from "node:http"
 import { LitefsError } from "../../lib/errors.ts"
 import { encodeJson } from "../server/json.ts"
 import { Listeners } from "../server/listeners.ts"
-import { checkQuery } from "../server/query.ts"
 import { RequestLog, type Sender, senderOf } from "../server/request-log.ts"
+import { checkRouteQuery } from "../server/routes.ts"
 import type { History, Sample } from "./history.ts"
 import { type DatabaseRow, type Picture, rowsOf } from "./picture.ts"
 import type { RecentEvents } from "./recent-events.ts"
@@ -52,7 +52,7 @@ export class WatchFeed {
   }
 
   handle(request: IncomingMessage, response: ServerResponse, url: URL): void {
-    checkQuery(url, ["filter"])
+    checkRouteQuery(url, "GET /watch")
     const filter = url.searchParams.get("filter") ?? ""
     if (filter.length > FILTER_SIZE_MAX) {
       const problem = `it has ${filter.length} characters, at most ${FILTER_SIZE_MAX} expected`

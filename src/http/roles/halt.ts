@@ -23,9 +23,9 @@ import { LTX_HEADER_SIZE } from "../../ltx/header.ts"
 import { formatChecksum, formatTxid, parsePos } from "../../ltx/pos.ts"
 import { LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
 import { ACKNOWLEDGES_HEADER, UNSYNCED_HEADER, WANTED_HEADER } from "../../wire/protocol.ts"
-import { checkQuery, databaseNameOf, numberOf } from "../server/query.ts"
+import { databaseNameOf, numberOf } from "../server/query.ts"
 import { senderOf } from "../server/request-log.ts"
-import type { Routes } from "../server/server.ts"
+import { type ApiRoutes, checkRouteQuery } from "../server/routes.ts"
 import { Spool, type SpoolLimits } from "./spool.ts"
 
 const TTL_MS = 30_000
@@ -55,13 +55,13 @@ export interface HaltContext {
   spoolPath(number: number): string
 }
 
-export function haltRoutes(context: HaltContext): Routes {
+export function haltRoutes(context: HaltContext): ApiRoutes {
   const spool = new Spool((number) => context.spoolPath(number), TRANSACTIONS, context.clock)
   return {
     "/halt": {
       POST: (request, response, url) => handleHalt(context, request, response, url),
       DELETE: async ({ headers }, response, url) => {
-        checkQuery(url, ["name", "id"])
+        checkRouteQuery(url, "DELETE /halt")
         checkSender(headers, context.id, "unhalt")
         await context.locks.release(databaseNameOf(url), idOf(url, "id"))
         response.end()
@@ -69,7 +69,7 @@ export function haltRoutes(context: HaltContext): Routes {
     },
     "/tx": {
       POST: async (request, response, url) => {
-        checkQuery(url, ["name", "lockID"])
+        checkRouteQuery(url, "POST /tx")
         checkSender(request.headers, context.id, "halt")
         const gone = goneSignal(response)
         await handleTransaction(context, spool, request, url, gone)
@@ -92,7 +92,7 @@ async function handleSynced(
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  checkQuery(url, ["name", "pos"])
+  checkRouteQuery(url, "POST /synced")
   const name = databaseNameOf(url)
   const pos = parsePos(url.searchParams.get("pos") ?? "")
   if (pos === undefined) throw new LitefsError("usage", "Cannot use pos: TXID/CHECKSUM expected")
@@ -141,7 +141,7 @@ async function handleHalt(
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  checkQuery(url, ["name", "id", "ttl", "wait"])
+  checkRouteQuery(url, "POST /halt")
   checkSender(request.headers, ownId, "halt")
   const name = databaseNameOf(url)
   const node = nameOf(request)

@@ -18,9 +18,8 @@ import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { decodePositionMap, MAX_POSITION_MAP_SIZE } from "../../wire/position-map.ts"
 import { readBody } from "../server/body.ts"
-import { checkQuery } from "../server/query.ts"
 import { RequestLog, senderOf } from "../server/request-log.ts"
-import type { Routes } from "../server/server.ts"
+import { type ApiRoutes, checkRouteQuery } from "../server/routes.ts"
 
 export interface RolesContext {
   readonly member: Member
@@ -30,7 +29,7 @@ export interface RolesContext {
 
 const BODY_LIMITS = { sizeMax: MAX_POSITION_MAP_SIZE, timeMs: 10_000 }
 
-export function roleRoutes(given: RolesContext): Routes {
+export function roleRoutes(given: RolesContext): ApiRoutes {
   const context = { ...given, log: new RequestLog("member", given.clock) }
   return {
     [LEASE_PATH]: { POST: (_, response) => void response.end() },
@@ -53,7 +52,7 @@ async function handlePromote(
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  checkQuery(url, ["force"])
+  checkRouteQuery(url, "POST /promote")
   const isForced = url.searchParams.get("force") === "true"
   if (member.state === "primary") return void response.end()
   const problem = handoffs.ineligibility(isForced)
@@ -84,7 +83,7 @@ async function handleHandoff(
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  checkQuery(url, ["nodeID", "token"])
+  checkRouteQuery(url, "POST /handoff")
   const token = url.searchParams.get("token")
   if (token !== null) {
     member.checkOffer(token)

@@ -22,8 +22,8 @@ import { formatChecksum, formatTxid, type Txid } from "../../ltx/pos.ts"
 import type { DatabaseState, Positions, Slot } from "../../store/positions.ts"
 import { encodeJson } from "../server/json.ts"
 import { Listeners } from "../server/listeners.ts"
-import { checkQuery } from "../server/query.ts"
 import { RequestLog, senderOf } from "../server/request-log.ts"
+import { checkRouteQuery } from "../server/routes.ts"
 
 const log = new RequestLog("events")
 
@@ -61,7 +61,7 @@ export class EventFeed {
   }
 
   handle(request: IncomingMessage, response: ServerResponse, url: URL): void {
-    checkQuery(url, [])
+    checkRouteQuery(url, "GET /events")
     if (this.#listeners.count >= LISTENER_COUNT_MAX) {
       const problem = `${LISTENER_COUNT_MAX} others do, try again later`
       throw new LitefsError("unavailable", `Cannot listen for events: ${problem}`)

@@ -36,7 +36,8 @@ import {
 } from "../../ltx/pos.ts"
 import { validateDatabaseName } from "../../wire/database-name.ts"
 import { answerJson } from "../server/json.ts"
-import { checkQuery, numberOf } from "../server/query.ts"
+import { numberOf } from "../server/query.ts"
+import { checkRouteQuery } from "../server/routes.ts"
 import { lastProblem, type ProblemInfo } from "./info.ts"
 
 export const WAIT_MS_MAX = 60_000
@@ -88,7 +89,7 @@ export async function handleHealth(
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  checkQuery(url, ["max-lag-ms", "max-lag-tx", "role", "synced", "wait"], ["pos", "db"])
+  checkRouteQuery(url, "GET /health")
   const conditions = conditionsOf(url, clock.steadyMs())
   const isCrowded = status.listenerCount >= WAITING_COUNT_MAX
   const waitMs = isCrowded ? 0 : Math.min(numberOf(url, "wait") ?? 0, WAIT_MS_MAX)

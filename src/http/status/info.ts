@@ -19,7 +19,7 @@ import type { SyncStatus } from "../../cluster/sync-replicas.ts"
 import type { Turns } from "../../lib/turns.ts"
 import { formatPos } from "../../ltx/pos.ts"
 import { answerJsonBody, encodeJson } from "../server/json.ts"
-import { checkQuery } from "../server/query.ts"
+import { checkRouteQuery } from "../server/routes.ts"
 import type { SharedAnswer } from "./shared-answer.ts"
 
 export type JournalMode = "wal" | "rollback"
@@ -35,7 +35,7 @@ export async function handleInfo(
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  checkQuery(url, [])
+  checkRouteQuery(url, "GET /info")
   answerJsonBody(response, 200, await shared.get())
 }
 

@@ -25,7 +25,7 @@ import {
 import type { Turns } from "../../lib/turns.ts"
 import { Column, type Counters } from "../../store/counters.ts"
 import type { Positions } from "../../store/positions.ts"
-import { checkQuery } from "../server/query.ts"
+import { checkRouteQuery } from "../server/routes.ts"
 import type { StreamTotals } from "../streams/stream-counters.ts"
 import type { LtxUsage } from "./ltx-usage.ts"
 import { processMetrics } from "./process-metrics.ts"
@@ -54,7 +54,7 @@ export async function handleMetrics(
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
-  checkQuery(url, [])
+  checkRouteQuery(url, "GET /metrics")
   const body = await shared.get()
   response.writeHead(200, {
     "Content-Type": METRICS_CONTENT_TYPE,
@@ -70,15 +70,7 @@ export async function metricsText(context: MetricsContext, turns: Turns): Promis
     if (turns.isOver) await turns.next()
   }
   await context.ltx.learn(databases.map(({ name }) => name))
-  const families = [
-    ...nodeMetrics(context),
-    ...databaseMetrics(context, databases),
-    ...streamMetrics(context, databases),
-    ...replicaMetrics(context),
-    ...mountMetrics(context),
-    ...(context.others?.() ?? []),
-    ...processMetrics(context.status, context.counters),
-  ]
+  const families = [...metricFamilies(context, databases)]
   const text = await formatMetrics(families, turns)
   context.measure()
   return text
@@ -87,6 +79,20 @@ export async function metricsText(context: MetricsContext, turns: Turns): Promis
 /** Its labels are made once for all families. */
 interface LabelledDatabase extends DatabaseStatus {
   readonly labels: Labels
+}
+
+/** All families; those of parts that this node does not have are missing. */
+export function* metricFamilies(
+  context: MetricsContext,
+  databases: readonly LabelledDatabase[],
+): Generator<MetricFamily> {
+  yield* nodeMetrics(context)
+  yield* databaseMetrics(context, databases)
+  yield* streamMetrics(context, databases)
+  yield* replicaMetrics(context)
+  yield* mountMetrics(context)
+  yield* context.others?.() ?? []
+  yield* processMetrics(context.status, context.counters)
 }
 
 function* nodeMetrics({ status, positions, divergedCount }: MetricsContext) {

@@ -13,7 +13,8 @@ import { LtxDirectory } from "../../store/ltx/ltx-directory.ts"
 import { readLtxTransaction } from "../../store/ltx/ltx-transaction.ts"
 import type { Positions } from "../../store/positions.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
-import type { Handler, Routes } from "../server/server.ts"
+import type { ApiRoutes } from "../server/routes.ts"
+import type { Handler } from "../server/server.ts"
 import type { ReplicaStream } from "../streams/replica-stream.ts"
 import type { StreamTotals } from "../streams/stream-counters.ts"
 import { EventFeed } from "./events.ts"
@@ -84,7 +85,7 @@ export class StatusApi {
     })
   }
 
-  get routes(): Routes {
+  get routes(): ApiRoutes {
     const { status } = this
     const context = this.#context
     const { dataDir, positions, counters, clock } = context
@@ -171,7 +172,7 @@ export class StatusApi {
 }
 
 /** Load balancers may ask with HEAD, of whose answer the library leaves out the body. */
-function readable(handler: Handler): Routes[string] {
+function readable(handler: Handler): { GET: Handler; HEAD: Handler } {
   return { GET: handler, HEAD: handler }
 }
 

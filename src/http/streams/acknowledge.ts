@@ -8,7 +8,7 @@ import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { randomBytes } from "../../lib/random-bytes.ts"
 import { validateDatabaseName } from "../../wire/database-name.ts"
 import { StreamDecoder } from "../../wire/stream-decoder.ts"
-import { checkQuery } from "../server/query.ts"
+import { checkRouteQuery } from "../server/routes.ts"
 import type { ReplicaStream } from "./replica-stream.ts"
 
 /** Streams whose replicas may acknowledge, by their tokens. */
@@ -32,7 +32,7 @@ export class AcknowledgedStreams {
   }
 
   async handle(request: IncomingMessage, response: ServerResponse, url: URL): Promise<void> {
-    checkQuery(url, ["stream"])
+    checkRouteQuery(url, "POST /acknowledge")
     const stream = this.#streams.get(url.searchParams.get("stream") ?? "")
     const { id, name } = stream?.replica ?? {}
     if (stream === undefined || id === undefined || name === undefined) {

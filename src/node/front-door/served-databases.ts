@@ -9,7 +9,7 @@ import { CLUSTER_KEY_HEADER } from "../../cluster/role/cluster-key.ts"
 import type { Member } from "../../cluster/role/member.ts"
 import type { SyncReplicas } from "../../cluster/sync-replicas.ts"
 import { RequestLog, senderOf } from "../../http/server/request-log.ts"
-import type { Routes } from "../../http/server/server.ts"
+import type { ApiRoutes } from "../../http/server/routes.ts"
 import { AcknowledgedStreams } from "../../http/streams/acknowledge.ts"
 import type { StreamCounters } from "../../http/streams/database-sender.ts"
 import { existingSnapshots, limited, snapshotsOf } from "../../http/streams/database-snapshots.ts"
@@ -105,7 +105,7 @@ export class ServedDatabases {
     }
   }
 
-  get routes(): Routes {
+  get routes(): ApiRoutes {
     const { databases, dataDir, clock, threads, member, others, streams, node } = this.#context
     const exports = {
       stallMs: EXPORT_STALL_MS_MAX,

@@ -3,13 +3,41 @@
  *
  * Rows are written as they come, however many. The first rows determine the widths of a table's columns.
  */
-import type { SqlResult, SqlValue } from "../../sys/bun/sqlite.ts"
+import type { SqlConnection, SqlResult, SqlValue } from "../../sys/bun/sqlite.ts"
+import type { CliIo } from "../terminal/io.ts"
 import { onOneLine } from "../terminal/table.ts"
 
 export type SqlFormat = "table" | "json" | "raw"
 
+/** Runs a statement and writes its rows as they come. */
+export async function runStatement(
+  connection: SqlConnection,
+  statement: string,
+  format: SqlFormat,
+  io: CliIo,
+): Promise<void> {
+  let pending: (Uint8Array | string)[] = []
+  let size = 0
+  const flush = async () => {
+    const bytes = Buffer.concat(
+      pending.map((part) => (typeof part === "string" ? Buffer.from(part) : part)),
+    )
+    pending = []
+    size = 0
+    await io.writeStdout(bytes)
+  }
+  for (const part of formatted(format, connection.run(statement))) {
+    pending.push(part)
+    size += part.length
+    if (size >= FLUSH_SIZE) await flush()
+  }
+  if (pending.length > 0) await flush()
+}
+
+const FLUSH_SIZE = 65_536
+
 /** Parts of the output, in order. */
-export function formatted(format: SqlFormat, result: SqlResult): Iterable<Uint8Array | string> {
+function formatted(format: SqlFormat, result: SqlResult): Iterable<Uint8Array | string> {
   if (result.columns.length === 0) return []
   switch (format) {
     case "table":

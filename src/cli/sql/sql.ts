@@ -3,15 +3,15 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { LitefsError } from "../../lib/errors.ts"
 import { type SqlStatement, splitStatements } from "../../sqlite/statements.ts"
-import type { SqlConnection } from "../../sys/bun/sqlite.ts"
+import type { SqlError } from "../../sys/bun/sqlite.ts"
+import { databasePath, fuseDirOf, misplacement } from "../node/database-path.ts"
+import { takeHaltLock } from "../node/halt-lock.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { nearest } from "../terminal/nearest.ts"
-import { databasePath, fuseDirOf, misplacement } from "./database-path.ts"
-import { takeHaltLock } from "./halt-lock.ts"
-import { formatted, type SqlFormat } from "./sql-output.ts"
+import { runStatement } from "./sql-output.ts"
 
 const FLAGS = {
   "fuse-dir": {
@@ -46,8 +46,8 @@ export const SQL = command({
 is a client of the database like any other.`,
   usage: "litefs sql [flags] DB [SQL]",
   notes: `DB is the name of a database in the mount, or the path of any database: a word
-with a slash in it. Without SQL the standard input is read. It may be several
-statements; at the first one that fails, the others are not run, and a
+with a slash in it. Without SQL a terminal gets a prompt, with a history, Tab for
+names, and .help; else the standard input is read. It may be several statements; at the first one that fails, the others are not run, and a
 transaction that is open is rolled back.
 
 In JSON a BLOB is its bytes in hexadecimal; --raw prints the bytes as they are,
@@ -56,6 +56,9 @@ and nothing for NULL.
 The exit code is 0, 1 for a failure, and 2 if the command line is wrong.`,
   examples: `# a look
 litefs sql app.db 'SELECT * FROM users LIMIT 10'
+
+# a prompt
+litefs sql app.db
 
 # a schema, where the primary is
 litefs run --if-primary -- litefs sql --create app.db < schema.sql
@@ -82,7 +85,8 @@ async function sql(args: SqlArgs, io: CliIo): Promise<number> {
   const format = values.json ? "json" : values.raw ? "raw" : "table"
   const busyMs = values["busy-timeout"]
   const path = existingPath(words[0] ?? "", args)
-  const text = words[1] ?? (await readText(io))
+  const keyboard = words[1] === undefined ? io.keyboard?.() : undefined
+  const text = words[1] ?? (keyboard === undefined ? await readText(io) : "")
 
   const sqlite = await import("../../sys/bun/sqlite.ts")
   using _lock = values["with-halt-lock"]
@@ -92,14 +96,19 @@ async function sql(args: SqlArgs, io: CliIo): Promise<number> {
   try {
     using connection = new sqlite.SqlConnection(path, { canCreate: values.create, busyMs })
     if (values["read-only"]) connection.run("PRAGMA query_only = ON")
+    if (keyboard !== undefined) {
+      const { SqlPrompt } = await import("./sql-prompt.ts")
+      const explain = (error: unknown) => explained(error, path, sqlite.SqlError)
+      return await new SqlPrompt({ connection, path, format, io, keyboard, explain }).run()
+    }
     const statements = splitStatements(text)
-    for (at of statements) await runStatement(connection, at, format, io)
+    for (at of statements) await runStatement(connection, at.text, format, io)
     if (!connection.isInTransaction) return 0
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EPIPE") return NO_READER
     if (!(error instanceof sqlite.SqlError)) throw error
     const doing = at === undefined ? `open "${path}"` : `run the statement in line ${at.line}`
-    const message = `Cannot ${doing}: ${error.message}${hint(error.code, path)}`
+    const message = `Cannot ${doing}: ${explained(error, path, sqlite.SqlError)}`
     throw new LitefsError("io", message, { cause: error })
   }
   throw new LitefsError(
@@ -108,31 +117,11 @@ async function sql(args: SqlArgs, io: CliIo): Promise<number> {
   )
 }
 
-async function runStatement(
-  connection: SqlConnection,
-  statement: SqlStatement,
-  format: SqlFormat,
-  io: CliIo,
-): Promise<void> {
-  let pending: (Uint8Array | string)[] = []
-  let size = 0
-  const flush = async () => {
-    const bytes = Buffer.concat(
-      pending.map((part) => (typeof part === "string" ? Buffer.from(part) : part)),
-    )
-    pending = []
-    size = 0
-    await io.writeStdout(bytes)
-  }
-  for (const part of formatted(format, connection.run(statement.text))) {
-    pending.push(part)
-    size += part.length
-    if (size >= FLUSH_SIZE) await flush()
-  }
-  if (pending.length > 0) await flush()
+/** What SQLite says, and why it may say so here; other errors are not ours to tell. */
+function explained(error: unknown, path: string, kind: typeof SqlError): string {
+  if (!(error instanceof kind)) throw error
+  return `${error.message}${hint(error.code, path)}`
 }
-
-const FLUSH_SIZE = 65_536
 
 function existingPath(name: string, args: SqlArgs): string {
   const { values } = args
