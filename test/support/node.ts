@@ -145,13 +145,6 @@ export class TestNode {
       "mount",
       ...(options.config === undefined ? own : []),
       ...(options.flags ?? []),
-      ...(process.env.TEST_BEHIND &&
-      follows === undefined &&
-      lease === undefined &&
-      options.config === undefined &&
-      !(options.flags ?? []).some((f) => /candidate|forward-writes|proxy|promote/.test(f))
-        ? ["--capture", "behind"]
-        : []),
       ...(options.command === undefined ? [] : ["--", ...options.command]),
     ]
     const [program, ...words] = [...(options.through ?? []), ...PROGRAM, ...args]

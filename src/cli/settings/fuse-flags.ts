@@ -27,17 +27,14 @@ export const FUSE_FLAGS = {
   },
   capture: {
     kind: "choice",
-    choices: ["strict", "behind"],
-    default: "strict",
-    help: "capture commits of a WAL before they are done, or behind their writers",
+    choices: ["auto", "behind", "strict"],
+    default: "auto",
+    help: "how commits to a WAL are captured: behind their writers, or before they are done",
   },
 } as const satisfies FlagTable
 
 type FuseArgs = ParsedArgs<typeof FUSE_FLAGS>
-type FuseOptions = Pick<
-  LiteFSOptions,
-  "allowOther" | "fuseOwner" | "fuseMode" | "readOnlyOpens" | "capturesBehind"
->
+type FuseOptions = Pick<LiteFSOptions, "allowOther" | "fuseOwner" | "fuseMode" | "readOnlyOpens">
 
 export function fuseOptions(args: FuseArgs): FuseOptions {
   const { values } = args
@@ -48,7 +45,6 @@ export function fuseOptions(args: FuseArgs): FuseOptions {
     ...(args.isGiven("read-only-opens") ? { readOnlyOpens: values["read-only-opens"] } : {}),
     ...(owner === undefined ? {} : { fuseOwner: owner }),
     ...(mode === undefined ? {} : { fuseMode: mode }),
-    ...(values.capture === "behind" ? { capturesBehind: true } : {}),
   }
 }
 

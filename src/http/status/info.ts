@@ -7,6 +7,7 @@
 import type { ServerResponse } from "node:http"
 import type { NodeProblems } from "../../cluster/node-problems.ts"
 import type {
+  CaptureStatus,
   ConnectedReplica,
   DatabaseCondition,
   DatabaseStatus,
@@ -110,6 +111,8 @@ export interface NodeInfo {
   readonly lastProblem?: ProblemInfo
   /** On a primary whose commits wait for replicas. */
   readonly sync?: SyncStatus
+  /** How commits to a WAL are captured while this node is the primary. */
+  readonly capture?: CaptureStatus
   readonly databases: readonly DatabaseInfo[]
   readonly replicas: readonly ReplicaInfo[]
 }
@@ -121,6 +124,7 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
   const leaseStore = identity.leaseStore?.()
   const primaryUrl = isPrimary ? identity.advertiseUrl : identity.primaryUrl
   const proxyUrl = identity.proxyUrl?.()
+  const capture = identity.capture?.()
   const databases = [...status.databases()].sort((a, b) => (a.name < b.name ? -1 : 1))
   const names = new Set(databases.map(({ name }) => name))
   return {
@@ -146,6 +150,7 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     lag: lagInfo(status.lag),
     ...lastProblem(status.problems),
     ...(status.sync === undefined ? {} : { sync: status.sync }),
+    ...(capture === undefined ? {} : { capture }),
     databases: databases.map((database) => databaseInfo(database, journalMode(database.name))),
     replicas: [...status.replicas()].map((replica) => replicaInfo(replica, databases, names)),
   }

@@ -3,6 +3,7 @@ import type { WritersPast } from "../../capture/capture.ts"
 import type { Published } from "../../capture/wal-tracker.ts"
 import { readWalIndexHeader, WAL_INDEX_HEAD_SIZE } from "../../sqlite/wal-index.ts"
 import { allocate } from "../../sys/memory.ts"
+import { processOfThread } from "../../sys/process/process.ts"
 import type { MountedDatabase } from "./mounted-database.ts"
 
 /** A writer changes the header within a microsecond, unless it is stopped there. */
@@ -19,6 +20,11 @@ export class IndexedWriters implements WritersPast {
 
   get areThere(): boolean {
     return this.#database.log?.isPassed === true
+  }
+
+  isWriter(thread: number): boolean {
+    const owner = this.#database.writer
+    return owner !== undefined && owner === processOfThread(thread)
   }
 
   published(): Published | "changing" | undefined {

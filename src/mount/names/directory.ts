@@ -254,8 +254,8 @@ export class Directory implements FileSystem {
     else this.#flocks.release(nodeId, flockOwner)
   }
 
-  sync(nodeId: number, _handle: number, _dataOnly: boolean, { pid }: Caller): undefined {
-    this.#entries.get(nodeId).sync(pid)
+  sync(nodeId: number, handle: number, _dataOnly: boolean, { pid }: Caller): undefined {
+    this.#entries.get(nodeId).sync(pid, handle)
   }
 
   flock(

@@ -347,6 +347,7 @@ function identityOf({ options, storage, membership }: FrontDoorContext): NodeIde
     lease: () => lease.record,
     leaseStore: () => leaseStoreOf(membership.elected),
     clusterId: () => clusterId.value,
+    capture: () => storage.threads.capture,
     proxyUrl: () => (member.isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
   }
 }

@@ -140,11 +140,20 @@ function listed(pids: readonly number[]): string {
   return pids.length > LISTED_COUNT_MAX ? `${some}, …` : some
 }
 
-/** Call it after mounting. `isBehind`: the WAL of a database may have commits that nobody has captured. */
-export function rememberMount(dataDir: DataDir, fuseDir: string, isBehind: boolean): void {
+/**
+ * Call it after mounting. `isBehind`: the WAL of a database may have commits that nobody has captured. Returns how to
+ * tell that none has.
+ */
+export function rememberMount(
+  dataDir: DataDir,
+  fuseDir: string,
+  isBehind: boolean,
+): { notBehind(): void } {
   const others = wasBehind(dataDir) ? rememberedDevices(dataDir) : [] // of clients that are kept from writing
   const devices = new Set([...others, ...mountDevices(fuseDir).slice(-1)])
-  writeMounted(dataDir, [...devices], isBehind || others.length > 0)
+  const write = (mayBe: boolean) => writeMounted(dataDir, [...devices], mayBe || others.length > 0)
+  write(isBehind)
+  return { notBehind: () => write(false) }
 }
 
 function writeMounted(
