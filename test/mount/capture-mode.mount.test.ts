@@ -12,6 +12,9 @@ const NOT_PASSED = "writers of a WAL do not pass LiteFS, as with --capture stric
 const WRITES = 'litefs_fuse_request_count{op="write"}'
 const SYNCS = 'litefs_fuse_request_count{op="fsync"}'
 
+/** Also where the environment says otherwise. */
+const AUTO = { flags: ["--capture", "auto"] }
+
 /** What it says it does, everywhere it says it. */
 async function saidBy(node: TestNode) {
   const { capture } = await infoOf(node)
@@ -38,7 +41,7 @@ async function isPassed(scope: Scope, node: TestNode): Promise<boolean> {
 }
 
 async function expectPassing(scope: Scope, options: NodeOptions): Promise<void> {
-  const node = await scope.node(options)
+  const node = await scope.node({ ...AUTO, ...options })
   expect(await saidBy(node)).toEqual({ mode: "behind", reason: "the kernel lets writers pass" })
   expect(node.output).not.toContain(NOT_PASSED)
   expect(await isPassed(scope, node)).toBe(true)
@@ -46,7 +49,7 @@ async function expectPassing(scope: Scope, options: NodeOptions): Promise<void> 
 
 /** One line says why, and nothing else is as with writers that pass. */
 async function expectStrict(scope: Scope, options: NodeOptions, reason: RegExp): Promise<void> {
-  const node = await scope.node(options)
+  const node = await scope.node({ ...AUTO, ...options })
   const said = await saidBy(node)
   expect(said).toEqual({ mode: "strict", reason: expect.stringMatching(reason) })
   expect(node.output.split(NOT_PASSED)).toHaveLength(2)
@@ -76,7 +79,7 @@ test("--capture strict needs no explanation", async () => {
 test("--forward-writes keeps them from passing", async () => {
   await using scope = new Scope()
   const reason = /^--forward-writes is given, forwarding sees each lock as a request/
-  await expectStrict(scope, { flags: ["--forward-writes"] }, reason)
+  await expectStrict(scope, { flags: [...AUTO.flags, "--forward-writes"] }, reason)
 })
 
 test("without CAP_SYS_PTRACE nobody passes, since nobody could be reached after a kill", async () => {
@@ -88,7 +91,7 @@ test("without CAP_SYS_PTRACE nobody passes, since nobody could be reached after 
 test("in a user namespace the kernel lets nobody pass", async () => {
   await using scope = new Scope()
   const through = ["unshare", "--user", "--map-root-user", "--mount", "--propagation", "unchanged"]
-  const node = await scope.node({ through })
+  const node = await scope.node({ ...AUTO, through })
   const reason = expect.stringMatching(/^the kernel wants CAP_SYS_ADMIN for FUSE passthrough, and/)
   expect(await saidBy(node)).toEqual({ mode: "strict", reason })
 })
@@ -107,7 +110,7 @@ test("with the data directory on overlayfs nobody passes", async () => {
 })
 
 test.each([
-  ["auto", [], "info"],
+  ["auto", AUTO.flags, "info"],
   ["behind", ["--capture", "behind"], "warn"],
 ])("--capture %s: a kernel that refuses is told in one line", async (_, flags, level) => {
   await using scope = new Scope()
@@ -128,10 +131,10 @@ test("in a PID namespace of its own, they pass only when nobody else may have th
     run(["umount", "-R", "-l", shared])
   })
   run(["mount", "--make-private", shared])
-  const node = await scope.node({ directory: join(shared, "private"), through })
+  const node = await scope.node({ ...AUTO, directory: join(shared, "private"), through })
   expect((await saidBy(node)).mode).toBe("behind")
   run(["mount", "--make-shared", shared])
-  const other = await scope.node({ directory: join(shared, "node"), through })
+  const other = await scope.node({ ...AUTO, directory: join(shared, "node"), through })
   const reason = expect.stringMatching(/^other containers may share the mount/)
   expect(await saidBy(other)).toEqual({ mode: "strict", reason })
   for (const { pid, exited } of [node, other]) {

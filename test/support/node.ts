@@ -28,7 +28,11 @@ export const canMount =
 /** In the name of a test that runs with locks that the daemon keeps, not the kernel: flagsOf() has its flags. */
 export const SEEN_LOCKS = " with --forward-writes"
 
+/** In the name of a test of what only a node does that sees each write to a WAL, which is not the default. */
+export const STRICT = " with --capture strict"
+
 export function flagsOf(name: string): readonly string[] {
+  if (name === STRICT) return ["--capture", "strict"]
   return name === SEEN_LOCKS ? ["--forward-writes"] : []
 }
 

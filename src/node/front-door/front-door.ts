@@ -320,6 +320,7 @@ export class FrontDoor implements Outside {
       flags.noteFull()
       queueMicrotask(() => disk.look())
     })
+    disk.watch(() => storage.threads.capture?.mode === "behind")
     closing.add("disk", () => disk.close())
   }
 }
