@@ -80,6 +80,8 @@ export interface FsThread extends DatabaseOwner {
   open(): void
   /** Databases that clients may write to past the thread. While it is shut there come no more. */
   passed(): readonly string[]
+  /** The node stops: on a replica, those who still pass commit nothing more. */
+  bar(): void
   /** On the primary: whether another node waits for clients to end their write transactions. */
   lending(database: string, isWanted: boolean): void
   /** The borrowed write lock is about to go back: nobody begins to write. */

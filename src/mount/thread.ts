@@ -111,6 +111,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   open: () => commits.gate.open(),
   handOver,
   passed: () => databases.passed,
+  bar: () => databases.bar(),
   inherit,
   lending: (database, isWanted) => databases.setLending(database, isWanted),
   lend,

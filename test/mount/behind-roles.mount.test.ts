@@ -245,6 +245,30 @@ test(
   LIMIT_MS,
 )
 
+test.each(["normal", "full"])(
+  "a %s client that outlives a primary that has handed its role over commits nothing there",
+  async (synchronous) => {
+    await using roles = await Roles.start()
+    const { here, there, scope } = roles
+    const old = await roles.client(`pragma synchronous = ${synchronous}`)
+    await insert(old, "1")
+    expect(await here.stop()).toEqual({ code: 0, signal: null })
+    await becomes(there, "primary")
+    expect(await insert(old, "no")).toBe("unable to open database file")
+    sqlite3(there, "a.db", "insert into a values('2')")
+    const again = await scope.again(here, { follows: there, flags: FLAGS })
+    await caughtUp(there, again, "a.db")
+    expect(await insert(old, "no")).not.toBe("ok")
+    await old.close()
+    expect(sqlite3(again, "a.db", "select group_concat(x, ' ') from a")).toBe("1 2")
+    expect(kept(scope, again)).toEqual([])
+    await promote(again)
+    expect(sqlite3(again, "a.db", "insert into a values('3') returning x")).toBe("3")
+    await caughtUp(again, there, "a.db")
+  },
+  LIMIT_MS,
+)
+
 // ------------------------------------------------------------------------------------------------------- forced roles
 
 test(

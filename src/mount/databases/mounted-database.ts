@@ -289,6 +289,16 @@ export class MountedDatabase {
     this.#context.onUnpassed(this.name)
   }
 
+  /**
+   * The node stops and has no role, or has given it away, and the peer thread has not given WRITE up yet: clients that
+   * pass since it was the primary can do nothing more. What they committed would be nobody's.
+   */
+  bar(): void {
+    const { role, log } = this.#context
+    if (role.isPrimary && log.isOpen) return // the next start captures it
+    if (this.log?.hasPassedClients) this.#past.bar()
+  }
+
   /** Whether a client holds WRITE, and passes. */
   get isBeingWritten(): boolean {
     return this.#capture !== undefined && this.writer !== undefined
@@ -309,7 +319,7 @@ export class MountedDatabase {
   }
 
   sayUnseen(file: string): void {
-    const message = `Cannot open "${file}" to write: others pass LiteFS (--capture behind), and this client is in another PID namespace or hides its files, try again when they have closed it, or use --capture strict`
+    const message = `Cannot open "${file}" to write: others pass LiteFS, and this client is in another PID namespace or hides its files, try again when they have closed it, or use --capture strict`
     this.#context.refusals.say(message, file)
   }
 

@@ -303,6 +303,7 @@ export class Threads {
     const { fs, peer } = this
     this.#isEnding = true
     this.#stopLooking()
+    await fs.call("bar").catch(() => {})
     await peer.call("detach").catch(() => {}) // a thread that has ended has nothing open
     const problem = unmount(this.#context.options.fuseDir)
     if (problem !== undefined) {
