@@ -36,6 +36,18 @@ export function flagsOf(name: string): readonly string[] {
   return name === SEEN_LOCKS ? ["--forward-writes"] : []
 }
 
+/** Has the nodes that `act` starts see each write to a WAL, or, with `how` "", do as they do by themselves. */
+export async function inCapture(how: string, act: () => Promise<void>): Promise<void> {
+  const { LITEFS_CAPTURE: before } = process.env
+  if (how === STRICT) process.env.LITEFS_CAPTURE = "strict"
+  try {
+    await act()
+  } finally {
+    if (before === undefined) delete process.env.LITEFS_CAPTURE
+    else process.env.LITEFS_CAPTURE = before
+  }
+}
+
 export interface NodeOptions {
   /** The node to follow; without one this is the primary. */
   readonly follows?: TestNode | { readonly url: string }
