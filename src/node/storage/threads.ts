@@ -247,7 +247,8 @@ export class Threads {
   /** Says it, where a user may have expected otherwise. */
   async #decideCapture(mayPass: boolean): Promise<void> {
     const { wanted } = this.#context.options.capture
-    const problem = mayPass ? await this.#passing.promise : this.#obstacle
+    const gone = this.fs.unmounted.then(() => "the mount is gone")
+    const problem = mayPass ? await Promise.race([this.#passing.promise, gone]) : this.#obstacle
     if (problem === undefined) {
       const reason = wanted === "auto" ? "the kernel lets writers pass" : "--capture behind"
       this.#capture = { mode: "behind", reason }
