@@ -343,7 +343,8 @@ function serveDevice(device: Fd): void {
     errnoOf,
     negativeTimeout: FOREVER,
     passthrough: beyond !== undefined,
-    isSyncless: () => bypass === undefined, // a commit is durable in the log before it is answered (capture/capture.ts)
+    // A commit is durable in the log before it is answered (capture/capture.ts), or when its writer syncs the WAL.
+    isSyncless: (isDirectory) => isDirectory || bypass === undefined,
     posixLocks: options.forwardWrites,
     requestCounts: counters.requests,
     request,

@@ -384,7 +384,7 @@ export class Directory implements FileSystem {
     }
   }
 
-  /** The kernel never asks for it: see `syncless` in thread.ts. */
+  /** The kernel never asks for it: see `isSyncless` in thread.ts. */
   syncDirectory(): void {}
 
   statfs(into: Statfs): void {
