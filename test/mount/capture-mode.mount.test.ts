@@ -1,9 +1,10 @@
 /** `--capture auto`: writers of a WAL pass LiteFS where the kernel and the rights of the daemon allow it. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
+import { passingTest as test } from "../support/mount-test.ts"
 import { type NodeOptions, PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { infoOf, metricOf } from "../support/node-api.ts"
 import { CallFaults } from "../torture/call-faults.ts"
