@@ -6,7 +6,7 @@
  * sides. So in each round each workload runs on all sides, one right after the other, and ratios are those of a round.
  */
 import { execFileSync } from "node:child_process"
-import { readFileSync, writeFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { availableParallelism, cpus, loadavg, release, totalmem } from "node:os"
 import { parseArgs } from "node:util"
 import { Scope } from "../test/support/node.ts"
@@ -39,6 +39,7 @@ function settings() {
         json: { type: "string" },
         from: { type: "string" },
         page: { type: "boolean", default: false },
+        image: { type: "boolean", default: false }, // scripts/bench has made it
       },
     })
     if (!/^[1-9]\d*$/.test(values.rounds ?? "1")) {
@@ -117,5 +118,14 @@ function machineOf(): Omit<Machine, "fileSystem"> {
 }
 
 function fileSystemOf(path: string): string {
-  return execFileSync("findmnt", ["-n", "-o", "FSTYPE", "-T", path], { encoding: "utf8" }).trim()
+  const columns = ["-n", "-r", "-o", "FSTYPE,SOURCE", "-T", path]
+  const [type = "", source = ""] = execFileSync("findmnt", columns, { encoding: "utf8" })
+    .trim()
+    .split(" ")
+  if (type !== "ext4") return type
+  const device = source.slice(source.lastIndexOf("/") + 1)
+  const journals = existsSync("/proc/fs/jbd2") ? readdirSync("/proc/fs/jbd2") : []
+  const hasJournal = journals.some((name) => name.startsWith(`${device}-`))
+  const where = device.startsWith("loop") ? ", in an image" : ""
+  return `${type} ${hasJournal ? "with" : "without"} a journal${where}`
 }

@@ -65,7 +65,16 @@ run_bench() {
   need_packages
   scripts/build
   TMPDIR=$(mktemp -d)
-  trap 'rm -rf --one-file-system "$TMPDIR"' EXIT
+  local own=$TMPDIR
+  trap "rm -rf --one-file-system '$own'" EXIT
+  if [ -n "${BENCH_IMAGE_GIB:-}" ]; then
+    truncate -s "${BENCH_IMAGE_GIB}G" "$own/image"
+    mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$own/image"
+    mkdir "$own/on"
+    mount -o loop "$own/image" "$own/on"
+    trap "umount -l '$own/on'; rm -rf --one-file-system '$own'" EXIT
+    TMPDIR=$own/on
+  fi
   export TMPDIR LITEFS_PROGRAM=${LITEFS_PROGRAM:-dist/litefs}
   node_modules/.bin/bun "scripts/$1.ts" "${@:2}"
 }

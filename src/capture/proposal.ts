@@ -32,6 +32,7 @@ export class ProposingLog implements TransactionLog {
   #isShut = false
 
   materialize(): void {}
+  sync(): void {}
   clear(): void {}
 
   /** The other node has it. `again` must append the same transaction, which becomes durable here. */

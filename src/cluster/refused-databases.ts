@@ -14,7 +14,7 @@
  */
 import type { Clock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
-import { logger } from "../lib/log.ts"
+import { LineLimit, logger } from "../lib/log.ts"
 import { type Pos, ZERO_POS } from "../ltx/pos.ts"
 
 const log = logger("replica")
@@ -48,9 +48,11 @@ export interface RefusedDatabasesContext {
 export class RefusedDatabases {
   readonly #context: RefusedDatabasesContext
   readonly #refused = new Map<string, Refusals>()
+  readonly #limit: LineLimit // a primary may send many that cannot be applied
 
   constructor(context: RefusedDatabasesContext) {
     this.#context = context
+    this.#limit = new LineLimit(context.clock)
   }
 
   isLeftOut(database: string): boolean {
@@ -81,7 +83,9 @@ export class RefusedDatabases {
     refused.cancel()
     this.#refused.delete(database)
     if (refused.count < SEVERAL) return
-    log.info("a database follows the primary again", { db: database })
+    const said = this.#limit.take(`${database} again`)
+    if (said !== undefined)
+      log.info("a database follows the primary again", { db: database, ...said })
   }
 
   /** A full disk, and clients that have the database just now, do not concern this database alone. */
@@ -99,7 +103,11 @@ export class RefusedDatabases {
     const { problem, intervalMs } = refused
     if (refused.count === SEVERAL) {
       const how = this.#context.hasHistory(database) ? "no longer follows" : "cannot follow"
-      log.error(`a database ${how} the primary, the others do`, { db: database, problem })
+      const said = this.#limit.take(`${database} ${how}`)
+      if (said !== undefined)
+        log.error(`a database ${how} the primary, the others do`, {
+          ...{ db: database, problem, ...said },
+        })
     }
     refused.isLeftOut = true
     refused.intervalMs = Math.min(intervalMs * 2, isIo(error) ? IO_RETRY_MS_MAX : RETRY_MS_MAX)

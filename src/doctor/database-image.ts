@@ -20,6 +20,7 @@ import type { ByteSource } from "../lib/byte-source.ts"
 import type { Pos } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
 import { readDatabaseHeader } from "../sqlite/database-header.ts"
+import { WAL_HEADER_SIZE } from "../sqlite/wal.ts"
 import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import {
   comparedWithLog,
@@ -140,7 +141,10 @@ export function databaseImage(
 
 const NO_BYTES: ByteSource = { size: 0, readAt: () => 0 }
 
-function pageCountOf({ database }: ImageSources, pageSize: number, commit: number): number {
+/** What lies beyond the database's end, only a journal or a commit in the WAL could count. */
+function pageCountOf(sources: ImageSources, pageSize: number, commit: number): number {
+  const { database, journal, wal } = sources
+  if (journal === undefined && (wal?.size ?? 0) <= WAL_HEADER_SIZE) return commit
   return Math.max(commit, Math.ceil((database?.size ?? 0) / pageSize))
 }
 

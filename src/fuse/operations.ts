@@ -316,7 +316,7 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
   // The requests below are refused, whatever is in their records: only the sizes matter.
 
   // A mount is one directory of databases and what belongs to them.
-  [Opcode.MKNOD]: { recordSize: 16, names: NEW_NAME, handle: refuse(Errno.EPERM) },
+  [Opcode.MKNOD]: { recordSize: 16, names: NEW_NAME, handle: refuseToMake("a special file") },
   [Opcode.MKDIR]: { recordSize: 8, names: NEW_NAME, handle: refuseToMake("a directory") },
   [Opcode.RMDIR]: { recordSize: 0, names: OLD_NAME, handle: refuse(Errno.EPERM) },
   // The target follows the name.

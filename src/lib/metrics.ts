@@ -5,12 +5,16 @@
  *   # TYPE litefs_db_txid gauge
  *   litefs_db_txid{db="app.db"} 12
  */
+import type { Turns } from "./turns.ts"
+
 export interface Sample {
   /** Suffix to the name of the family: "_bucket". */
   readonly suffix?: string
-  readonly labels?: Readonly<Record<string, string>>
+  readonly labels?: Labels
   readonly value: number
 }
+
+export type Labels = Readonly<Record<string, string>>
 
 export interface MetricFamily {
   readonly name: string
@@ -22,12 +26,17 @@ export interface MetricFamily {
 export const METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 /** Families without a sample are left out. */
-export function formatMetrics(families: Iterable<MetricFamily>): string {
+export async function formatMetrics(
+  families: Iterable<MetricFamily>,
+  turns: Turns,
+): Promise<string> {
   let text = ""
   for (const { name, type, help, samples } of families) {
     let lines = ""
-    for (const { suffix = "", labels = {}, value } of samples()) {
-      lines += `${name}${suffix}${formatLabels(labels)} ${formatValue(value)}\n`
+    for (const { suffix = "", labels, value } of samples()) {
+      const labelled = labels === undefined ? "" : formatLabels(labels)
+      lines += `${name}${suffix}${labelled} ${formatValue(value)}\n`
+      if (turns.isOver) await turns.next()
     }
     if (lines !== "") text += `# HELP ${name} ${escapeHelp(help)}\n# TYPE ${name} ${type}\n${lines}`
   }
@@ -48,9 +57,16 @@ export function single(
   return { name, type, help, samples }
 }
 
-function formatLabels(labels: Readonly<Record<string, string>>): string {
+/** Of labels that many families share. */
+const formatted = new WeakMap<Labels, string>()
+
+function formatLabels(labels: Labels): string {
+  const known = formatted.get(labels)
+  if (known !== undefined) return known
   const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(value)}"`)
-  return pairs.length === 0 ? "" : `{${pairs.join(",")}}`
+  const text = pairs.length === 0 ? "" : `{${pairs.join(",")}}`
+  formatted.set(labels, text)
+  return text
 }
 
 function formatValue(value: number): string {

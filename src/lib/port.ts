@@ -28,9 +28,12 @@
  *    `inherit`.
  * 5. The fs thread takes its messages before the next request (fuse/session.ts): a thread that tells it something and
  *    then uses the mount finds it known, at the second request at the latest (peer/receive/file-switch.ts).
- * 6. What shares memory goes beside the mailbox, and is there when its place in the mailbox is reached
+ * 6. The fs thread asks the peer thread directly what its clients wait for (mount/contract.ts, FsPeer). Between these
+ *    messages and all others there is no order.
+ * 7. What shares memory goes beside the mailbox, and is there when its place in the mailbox is reached
  *    (mount/fs-mailbox.ts): 1. holds for it, too.
  */
+import { MessagePort } from "node:worker_threads"
 import { type ErrorCode, LitefsError } from "./errors.ts"
 import { done, failed, type Outcome, outcomeOf, resultOf } from "./outcome.ts"
 
@@ -185,6 +188,11 @@ export class Port<Ours, Theirs> {
 
 function rethrow(error: unknown): never {
   throw error
+}
+
+/** What a message gives away, and does not copy. */
+export function portsOf(message: Message): MessagePort[] {
+  return message.filter((given) => given instanceof MessagePort)
 }
 
 /** Connects a port to its Worker, on the side that has made it. `ended` may be called more than once. */

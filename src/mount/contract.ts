@@ -49,9 +49,9 @@ export type Borrower = "flock" | "writer"
 export interface FsThread extends DatabaseOwner {
   /**
    * Recovers the databases, on a primary. Returns those whose saved checksums were believed. The port carries messages
-   * that do not fit through the mailbox.
+   * that do not fit through the mailbox; `toPeer` leads to the peer thread.
    */
-  start(options: FsThreadOptions, beside: MessagePort): readonly string[]
+  start(options: FsThreadOptions, beside: MessagePort, toPeer: MessagePort): readonly string[]
   /**
    * Answers the mount from now on. `directory` lies below the mount, which is the device `mountedOn`. The thread keeps
    * none of the `unwanted` descriptors open. `mayPass`: clients of a primary write to WALs past it, if the kernel lets
@@ -120,6 +120,24 @@ export interface FsThreadOfPeer {
   lockFileUnwanted(database: string): void
 }
 
+/**
+ * What the peer thread does for the fs thread, which asks it directly: clients wait for it, and the main thread may be
+ * busy. Between this and what passes through the main thread there is no order.
+ */
+export interface FsPeer {
+  /** Publishes the transaction if its writer, who may have died, has not, and if that is possible. */
+  publish(database: string, last: LastTransaction): void
+  /** Locks `<db>-lock` of the mount before any client can, until `letLockFileGo`: see peer/locks/halt-bytes.ts. */
+  holdLockFile(database: string): void
+  /** Whether the client that waits for a lock of the file may have it. */
+  lockFileGranted(database: string, isGranted: boolean): void
+  letLockFileGo(database: string): void
+}
+
+export const FS_PEER: ReadonlySet<string> = new Set<keyof FsPeer>([
+  ...(["publish", "holdLockFile", "lockFileGranted", "letLockFileGo"] as const),
+])
+
 /** What the main thread does for the fs thread. */
 export interface FsHost {
   /** Clients of a primary may write to WALs past the fs thread, or `problem` says why not. Told once, if they may. */
@@ -138,8 +156,6 @@ export interface FsHost {
   vanished(name: string): void
   /** These bytes were not written: the kernel must forget what it has of them. */
   writeRefused(range: CachedRange): void
-  /** A client died and may not have published this transaction. Answered when the peer thread has looked. */
-  publish(database: string, last: LastTransaction): void
   /** A segment of the commit log is full. It becomes free when everything is synced. */
   segmentFull(segment: number): void
   /** A segment is missing. */
@@ -165,12 +181,6 @@ export interface FsHost {
   inUse(database: string): void
   /** `isUnused`: the client that it was borrowed for is about to ask again. */
   giveBack(database: string, user: Borrower, isUnused: boolean): void
-  /** Has the peer thread lock `<db>-lock` before any client can. */
-  holdLockFile(database: string): void
-  /** Whether the client that waits for a lock of the file may have it. */
-  lockFileGranted(database: string, isGranted: boolean): void
-  /** Has the peer thread close the file. */
-  letLockFileGo(database: string): void
   /** The mount is gone: no client has a file of it open. */
   unmounted(): void
   /** After that, the databases are left ready for a quick start. */

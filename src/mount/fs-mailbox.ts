@@ -35,7 +35,7 @@ export class FsMailboxSender {
     if (SHARING.has(name)) {
       this.#beside.postMessage(message)
       this.#mailbox.send(BESIDE)
-    } else this.#mailbox.send(name === FAILED ? shortened(message) : message)
+    } else this.#mailbox.send(mailable(message))
   }
 }
 
@@ -63,6 +63,11 @@ export class FsMailboxReceiver {
     const sent = must(receiveMessageOnPort(this.#beside), "message beside the mailbox")
     return (sent as { readonly message: Message }).message
   }
+}
+
+/** The message, of which the mailbox cannot refuse the text of an error. */
+export function mailable(message: Message): Message {
+  return message[0] === FAILED ? shortened(message) : message
 }
 
 function shortened([name, number, ...given]: Message): Message {

@@ -1,7 +1,7 @@
 /** The fs thread as the main thread sees it. */
 import { MessageChannel, type MessagePort } from "node:worker_threads"
 import { LitefsError } from "../lib/errors.ts"
-import { listen, type Offers, Port } from "../lib/port.ts"
+import { listen, type Offers, Port, portsOf } from "../lib/port.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
 import { createMailbox } from "../sys/mailbox.ts"
 import type { Mount } from "../sys/mount.ts"
@@ -42,7 +42,7 @@ export class FsWorker extends Port<FsHost, FsThread> {
       send(message) {
         const [name] = message
         if (!EARLY.has(name)) return mailbox.send(message)
-        worker.postMessage(message, name === "start" ? [port2] : [])
+        worker.postMessage(message, portsOf(message))
       },
       offers: {
         ...on,
@@ -62,9 +62,15 @@ export class FsWorker extends Port<FsHost, FsThread> {
     listen(worker, this, "the fs thread", end)
   }
 
-  /** Recovers the databases, on a primary. Resolves with those whose saved checksums were believed. */
-  start(options: Omit<FsThreadOptions, "mailboxFd">): Promise<readonly string[]> {
-    return this.call("start", { ...options, mailboxFd: this.#readFd }, this.#beside)
+  /**
+   * Recovers the databases, on a primary. Resolves with those whose saved checksums were believed. `toPeer` leads to
+   * the peer thread.
+   */
+  start(
+    options: Omit<FsThreadOptions, "mailboxFd">,
+    toPeer: MessagePort,
+  ): Promise<readonly string[]> {
+    return this.call("start", { ...options, mailboxFd: this.#readFd }, this.#beside, toPeer)
   }
 
   /**

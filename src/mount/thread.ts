@@ -44,7 +44,14 @@ import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
 import { Bypass, NO_PASSTHROUGH } from "./bypass.ts"
 import { CapturedCommits } from "./captured-commits.ts"
-import type { FsHost, FsThread, FsThreadOfPeer, FsThreadOptions } from "./contract.ts"
+import {
+  FS_PEER,
+  type FsHost,
+  type FsPeer,
+  type FsThread,
+  type FsThreadOfPeer,
+  type FsThreadOptions,
+} from "./contract.ts"
 import { Acknowledgements } from "./databases/acknowledgements.ts"
 import { errnoOf } from "./databases/errno.ts"
 import type { MountedDatabaseContext } from "./databases/mounted-database.ts"
@@ -74,6 +81,7 @@ let recent: RecentTransactions
 let commits: CapturedCommits
 let acknowledgements: Acknowledgements
 let beside: MessagePort
+let toPeer: MessagePort
 let served: Fd | undefined // the device, from serve() on
 let mountedOn = "" // device of the mount
 let mayPass = false
@@ -86,7 +94,7 @@ const snapshots = new Map<number, () => void>()
 const SPARE_DESCRIPTORS = 8
 
 const offers: Offers<FsThread & FsThreadOfPeer> = {
-  start: (given, port) => orFail(() => start(given, port)),
+  start: (...given) => orFail(() => start(...given)),
   serve: (device, below, unwanted, on, isToPass) =>
     orFail(() => {
       directory.mounted(below)
@@ -168,8 +176,9 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   lockFileUnwanted: (database) => directory.haltBytes?.unwanted(database),
 }
 
-const port = new Port<FsThread & FsThreadOfPeer, FsHost>({
-  send: (message) => self.postMessage(message),
+/** To both other threads, whose answers come through the one mailbox. */
+const port = new Port<FsThread & FsThreadOfPeer, FsHost & FsPeer>({
+  send: (message) => (FS_PEER.has(message[0]) ? toPeer : self).postMessage(message),
   offers,
   // Work for others that fails must not end the work for clients.
   defect: (error, message) => log.error("a message failed on a defect", { message, error }),
@@ -203,9 +212,10 @@ function orFail<T>(act: () => T): T {
   }
 }
 
-function start(given: FsThreadOptions, besideMailbox: MessagePort): string[] {
+function start(given: FsThreadOptions, besideMailbox: MessagePort, peer: MessagePort): string[] {
   options = given
   beside = besideMailbox
+  toPeer = peer
   configureLog(options.log)
   onLine((line) => port.tell("logged", line))
   role = { isPrimary: options.isPrimary, primaryName: undefined, changedMs: 0 }

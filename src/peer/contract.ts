@@ -1,8 +1,8 @@
 /** What the peer thread and the main thread do for each other (lib/port.ts says how). */
+import type { MessagePort } from "node:worker_threads"
 import type { FrozenState } from "../capture/frozen-view.ts"
 import type { DatabaseHandover, SharedHistoryState, WrittenState } from "../capture/handover.ts"
 import type { DatabaseOwner } from "../capture/ownership.ts"
-import type { LastTransaction } from "../capture/wal-tracker.ts"
 import type { ErrorCode } from "../lib/errors.ts"
 import type { LogLine, LogOptions } from "../lib/log.ts"
 import type { Pos } from "../ltx/pos.ts"
@@ -54,8 +54,11 @@ export interface KeptWrites {
 
 /** Called by the main thread. DatabaseOwner hands databases over. */
 export interface PeerThread extends DatabaseOwner {
-  /** Recovers the databases, on a replica. Returns those whose saved checksums were believed. */
-  start(options: PeerThreadOptions): readonly string[]
+  /**
+   * Recovers the databases, on a replica. Returns those whose saved checksums were believed. `fromFs` brings what the
+   * fs thread asks directly.
+   */
+  start(options: PeerThreadOptions, fromFs: MessagePort): readonly string[]
   /**
    * Tries a database again that was refused. It takes time in proportion to the database's size, in which the thread
    * does nothing else. Call it on the primary, too, but not while the role changes.
@@ -119,13 +122,6 @@ export interface PeerThread extends DatabaseOwner {
    * be prepared again, because the database has changed.
    */
   import(database: string, file: number): Pos | undefined
-  /** Publishes the transaction if its writer has not, and if that is possible. */
-  publish(database: string, last: LastTransaction): void
-  /** Locks `<db>-lock` of the mount before any client can, until `letLockFileGo`: see locks/halt-bytes.ts. */
-  holdLockFile(database: string): void
-  /** Whether a client may have the lock that it waits for. */
-  lockFileGranted(database: string, isGranted: boolean): void
-  letLockFileGo(database: string): void
 
   /** The daemon has changed the database file: tells the kernel. */
   rewritten(database: string): void

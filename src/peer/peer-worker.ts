@@ -3,7 +3,7 @@ import type { FrozenState } from "../capture/frozen-view.ts"
 import { ownBytes } from "../lib/bytes.ts"
 import { LitefsError } from "../lib/errors.ts"
 import { Gate } from "../lib/gate.ts"
-import { listen, type Offers, Port } from "../lib/port.ts"
+import { listen, type Offers, Port, portsOf } from "../lib/port.ts"
 import type { Pos } from "../ltx/pos.ts"
 import { type FrozenDatabase, freezeDatabase } from "../mount/frozen-database.ts"
 import type { PeerHost, PeerThread } from "./contract.ts"
@@ -33,7 +33,7 @@ export class PeerWorker extends Port<PeerHost, PeerThread> {
 
   constructor(worker: Worker, on: PeerListener, failed: (error: Error) => void) {
     super({
-      send: (message) => worker.postMessage(message),
+      send: (message) => worker.postMessage(message, portsOf(message)),
       offers: {
         ...on,
         failed: (message) => this.#fail(message),

@@ -12,6 +12,7 @@
  * holds up everything: while the thread reads through the mount, writes or syncs, all databases wait.
  */
 import { join } from "node:path"
+import type { MessagePort } from "node:worker_threads"
 import type { DatabaseHandover } from "../capture/handover.ts"
 import type { LastTransaction } from "../capture/wal-tracker.ts"
 import { must } from "../lib/assert.ts"
@@ -19,7 +20,8 @@ import { sleep, systemClock } from "../lib/clock.ts"
 import { LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger, onLine } from "../lib/log.ts"
 import { type Message, type Offers, Port } from "../lib/port.ts"
-import type { FsThreadOfPeer } from "../mount/contract.ts"
+import type { FsPeer, FsThreadOfPeer } from "../mount/contract.ts"
+import { mailable } from "../mount/fs-mailbox.ts"
 import { Counters } from "../store/counters.ts"
 import { DataDir } from "../store/data-dir.ts"
 import { Positions } from "../store/positions.ts"
@@ -61,7 +63,7 @@ const SPARE_DESCRIPTORS = 32
 
 class Peer {
   readonly #options: PeerThreadOptions
-  readonly fs: Port<object, FsThreadOfPeer>
+  readonly fs: Port<FsPeer, FsThreadOfPeer>
   readonly #stopping = new AbortController()
   readonly cache: MountCache
   readonly locks: HeldLocks
@@ -76,7 +78,7 @@ class Peer {
   readonly #garbage = new Garbage(systemClock)
   #isCollecting = false // or about to
 
-  constructor(options: PeerThreadOptions) {
+  constructor(options: PeerThreadOptions, fromFs: MessagePort) {
     this.#options = options
     configureLog(options.log)
     onLine((line) => main.tell("logged", line))
@@ -87,9 +89,15 @@ class Peer {
     const flags = new SharedFlags(options.flags)
     flags.peerThreadId = threadId()
     const mailbox = new MailboxSender<Message>(options.mailboxFd)
-    const fs = new Port<object, FsThreadOfPeer>({
-      send: (message) => mailbox.send(message),
-      offers: {},
+    const fs = new Port<FsPeer, FsThreadOfPeer>({
+      send: (message) => mailbox.send(mailable(message)),
+      offers: {
+        publish: (database, last) => this.publishLast(database, last),
+        holdLockFile: (database) => this.haltBytes.hold(database),
+        lockFileGranted: (database, isGranted) => this.haltBytes.granted(database, isGranted),
+        letLockFileGo: (database) => this.haltBytes.letGo(database),
+      },
+      defect: fail,
     })
     this.fs = fs
     const { signal } = this.#stopping
@@ -127,6 +135,10 @@ class Peer {
       },
     })
     if (!options.isPrimary) databases.recover(options.lastRun)
+    fromFs.onmessage = ({ data }: { data: Message }) => {
+      this.collectSoon()
+      fs.receive(data)
+    }
   }
 
   /** Messages from the main thread do not count as this thread's heap, and its collector does not see them fill it. */
@@ -153,6 +165,7 @@ class Peer {
 
   async maintain(request: UpkeepRequest): Promise<number> {
     const { database: name } = request
+    this.databases.mendIndex(name)
     const written = request.written ?? this.databases.known(name)?.written
     try {
       return await this.#maintenance.maintain({
@@ -228,9 +241,9 @@ function peer(): Peer {
 }
 
 const offers: Offers<PeerThread> = {
-  start: (options) =>
+  start: (...given) =>
     orFail(() => {
-      started = new Peer(options)
+      started = new Peer(...given)
       return started.databases.believed
     }),
   recover: (database) => peer().recover(database),
@@ -261,10 +274,6 @@ const offers: Offers<PeerThread> = {
   letGoAll: () => orFail(() => peer().databases.letGoAll()),
   makeDatabase: (database) => peer().makeDatabase(database),
   import: (database, file) => peer().imports.import(database, file),
-  publish: (database, last) => peer().publishLast(database, last),
-  holdLockFile: (database) => peer().haltBytes.hold(database),
-  lockFileGranted: (database, isGranted) => peer().haltBytes.granted(database, isGranted),
-  letLockFileGo: (database) => peer().haltBytes.letGo(database),
   rewritten: (database) => peer().cache.forgetFile(database),
   vanished: (name) => peer().cache.forgetName(name),
   writeRefused: (range) => peer().cache.forgetRange(range),

@@ -64,8 +64,8 @@ export class ProxyServer {
       noteApplication: (answers) => this.#noteApplication(answers),
       countRefusal: (...refusal) => counters.refused(...refusal),
     }
-    const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, takesLast: false, clock, log }
-    const connections = new ConnectionRoom<ClientConnection>(room)
+    const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, takesLast: false, sparesBusy: true }
+    const connections = new ConnectionRoom<ClientConnection>({ ...room, clock, log })
     this.#connections = connections
     const accept = (tcp: TcpConnection) => {
       const connection = new ClientConnection(tcp, this.#context, () =>

@@ -75,6 +75,14 @@ export function mountDevices(directory: string): string[] {
   return mountsAt(directory).flatMap(({ type, device }) => (type === TYPE ? [device] : []))
 }
 
+/** Directories with a mount of LiteFS on top, as this process sees them. */
+export function litefsMounts(): string[] {
+  const onTop = new Map<string, string>()
+  const mounts = parseMountInfo(readFileSync("/proc/self/mountinfo", "utf8"))
+  for (const { directory, type } of mounts) onTop.set(directory, type)
+  return [...onTop].filter(([, type]) => type === TYPE).map(([directory]) => directory)
+}
+
 /** Whether a LiteFS mount exists there: a dead one after abortStaleMounts(). */
 export function hasMount(directory: string): boolean {
   return mountsAt(directory).at(-1)?.type === TYPE

@@ -133,6 +133,14 @@ new.db  without a position  0 LTX files: healthy
     })
   })
 
+  test("reads nothing of what lies beyond the end of a database", async () => {
+    const app = data.database("app.db", 4)
+    truncateSync(app.path("database"), 1024 ** 4) // 2^31 pages, which no memory holds
+    const { code, out, err } = await litefs()
+    expect({ code, out, err }).toMatchObject({ code: 0, err: "" })
+    expect(out).toContain("4 LTX files: healthy")
+  })
+
   test("explains each finding, and what can be done", async () => {
     const app = data.database("app.db", 4)
     writeFileSync(app.path("notes.txt"), "")

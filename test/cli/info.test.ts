@@ -247,7 +247,7 @@ describe("every command that calls a node", () => {
     expect(api.requests.length).toBeGreaterThan(0)
 
     const missing = new FakeIo()
-    expect(await run([name, "--config", "/no/such.yml", ...words], missing)).toBe(2)
+    expect(await run([name, "--config", "/no/such.yml", ...words], missing)).toBe(1)
     expect(missing.err).toContain(`Cannot run litefs ${name}: --config is "/no/such.yml"`)
   })
 })

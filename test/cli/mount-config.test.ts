@@ -109,11 +109,11 @@ describe("litefs mount --config", () => {
 
   test("refuses a file that is not there", async () => {
     expect(await mount(["--config", "/no/such.yml"])).toMatchObject({
-      code: 2,
+      code: 1,
       err: 'ERROR: Cannot run litefs mount: --config is "/no/such.yml": there is no such file\n',
     })
     expect(await mount(["--config", "/tmp"])).toMatchObject({
-      code: 2,
+      code: 1,
       err: 'ERROR: Cannot run litefs mount: "/tmp" cannot be read: it is a directory, it should be a file\n',
     })
   })

@@ -70,7 +70,7 @@ describe("litefs run", () => {
 
   test("says of a -config that cannot be read what is wrong, for itself", async () => {
     const io = new FakeIo()
-    expect(await run(["run", "-config", "/no/such.yml", "--", "true"], io)).toBe(2)
+    expect(await run(["run", "-config", "/no/such.yml", "--", "true"], io)).toBe(1)
     expect(io.err).toBe(
       'ERROR: Cannot run litefs run: --config is "/no/such.yml": there is no such file\n',
     )

@@ -92,3 +92,19 @@ test("RefusedDatabases leaves out what was damaged at the start", () => {
   expect([refused.leftOut, refused.problem("old.db")]).toEqual([["old.db"], "it is no database"])
   expect(clock.timerCount).toBe(0)
 })
+
+test("RefusedDatabases says it of the first of many databases, and of the others how many", () => {
+  using log = new LogLines()
+  const clock = new FakeClock()
+  const onChange = () => {}
+  const refused = new RefusedDatabases({ clock, damaged: new Map(), hasHistory, onChange })
+  for (let number = 0; number < 1000; number++) {
+    for (let count = 0; count < 4; count++) refused.refused(`${number}.db`, new Error("rotten"))
+  }
+  expect(refused.leftOut).toHaveLength(1000)
+  expect(log.lines.length).toBeLessThanOrEqual(20)
+  clock.advance(5000)
+  for (let count = 0; count < 4; count++) refused.refused("last.db", new Error("rotten"))
+  expect(log.lines.at(-1)).toContain("left-out=980")
+  refused.close()
+})

@@ -148,9 +148,12 @@ test("litefs run and litefs sql write with the lock, wherever they run, one node
     [scope.directory, `"${scope.directory}", where it was looked for, is not a mount of LiteFS`],
     ["/no/such", 'there is no directory "/no/such"'],
   ] as const) {
-    expect(failureOf([...PROGRAM, ...elsewhere, dir, "--", "true"])).toBe(
-      `ERROR: Cannot borrow the write lock of "a.db": ${problem}, give where LiteFS is mounted with --fuse-dir\n`,
+    const failure = failureOf([...PROGRAM, ...elsewhere, dir, "--", "true"])
+    const advice = "give where LiteFS is mounted with --fuse-dir, like"
+    expect(failure).toStartWith(
+      `ERROR: Cannot borrow the write lock of "a.db": ${problem}, ${advice} `,
     )
+    expect(failure).toContain(`"${replica.mount}"`)
   }
 
   // Two nodes count, which needs both a read and a write.

@@ -4,6 +4,7 @@
  */
 import { describe, expect, setDefaultTimeout } from "bun:test"
 import { join } from "node:path"
+import { PUBLISH_MS } from "../../src/peer/wal/wal-applier.ts"
 import {
   caughtUp,
   failureOf,
@@ -283,7 +284,23 @@ test("a primary that loses its role while a commit waits says that it does not k
   expect(sqlite3(replica, "a.db", ROWS)).toBe("1,2")
   await becomes(primary, "replica")
   await caughtUp(replica, primary, "a.db")
-  expect(sqlite3(primary, "a.db", ROWS)).toBe("1,2")
+  await until("its client has let go", () => sqlite3(primary, "a.db", ROWS) === "1,2")
+})
+
+test("what a stopped client could not publish is shown when it goes on, without another transaction", async () => {
+  await using scope = await pair({ primary: { flags: ["--sync-replicas", "2"] } })
+  const { primary, replica } = scope
+  const other = await scope.node({ follows: primary })
+  sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SQL}`)
+  const { client, ended } = await commitWaits(scope, primary, other, "insert into t values (2)")
+  await caughtUp(primary, replica, "a.db")
+  process.kill(client.pid, "SIGSTOP") // it holds WRITE
+  run([...PROGRAM, "promote", "--force", "--url", replica.url])
+  await becomes(primary, "replica")
+  await Bun.sleep(PUBLISH_MS + 300)
+  process.kill(client.pid, "SIGCONT")
+  expect(await ended).toContain("disk I/O error")
+  await until("the row is shown", () => sqlite3(primary, "a.db", ROWS) === "1,2")
 })
 
 test("a primary that is stopped or killed while a commit waits has it afterwards", async () => {

@@ -34,6 +34,12 @@ class Fixture implements Disposable {
   readonly log = new RecordedLog()
   readonly events: string[] = []
   readonly database: ReplicaDatabase
+  /** When what has come is shown, and when it is durable. */
+  readonly order: string[] = []
+  readonly transactions = new FakeTransactionLog()
+  acknowledges = false
+  /** Whether pages go to the database file, and not to a WAL. */
+  isWritten = false
   image: Uint8Array = new Uint8Array(0)
   shown: HistoryState | undefined
   problem: Error | undefined // why clients cannot be locked out
@@ -46,7 +52,8 @@ class Fixture implements Disposable {
       {
         dataDir: this.dataDir,
         clock: new FakeClock(),
-        transactions: new FakeTransactionLog(),
+        transactions: this.transactions,
+        acknowledges: () => this.acknowledges,
         log: this.log.logger,
         makeApplier: () => ({
           ...idleApplier,
@@ -64,10 +71,12 @@ class Fixture implements Disposable {
           files.switched()
         },
         primaryName: () => "primary",
-        stored: () => {},
+        stored: () => this.order.push("durable"),
+        completed: () => this.order.push("completed"),
         setPosition: (_, state) => {
           this.shown = state
           this.events.push(`position ${state.pos.txid}`)
+          this.order.push("shown")
         },
         dropped: () => this.events.push("dropped"),
       },
@@ -76,13 +85,14 @@ class Fixture implements Disposable {
     )
   }
 
-  #apply({ readPages, header, pgnos, isNew, applied }: ReceivedTransaction): void {
+  #apply({ readPages, header, pgnos, isNew, overwriting, applied }: ReceivedTransaction): void {
     if (this.applyProblem !== undefined) throw this.applyProblem
     const next = new Uint8Array(header.commit * header.pageSize)
     if (header.pageSize === PAGE_SIZE) next.set(this.image.subarray(0, next.length))
     const found: number[] = []
     readPages((pgno, data) => {
       found.push(pgno)
+      if (this.isWritten) overwriting((pgno - 1) * header.pageSize, header.pageSize)
       next.set(data, (pgno - 1) * header.pageSize)
     })
     expect(found).toEqual([...pgnos])
@@ -171,6 +181,44 @@ describe("ReplicaDatabase", () => {
       "apply",
       "position 2",
     ])
+  })
+
+  test.each([
+    ["after it is shown", false, ["shown", "completed", "durable"]],
+    ["before, where somebody waits for that", true, ["durable", "shown", "completed"]],
+  ])("ReplicaDatabase makes a transaction durable %s", async (_, acknowledges, order) => {
+    using fixture = new Fixture()
+    await fixture.accept(fixture.fileTo(imageOf(2)))
+    fixture.order.length = 0
+    fixture.acknowledges = acknowledges
+    await fixture.accept(fixture.fileTo(imageOf(2)))
+    expect(fixture.order).toEqual(order)
+    expect(fixture.transactions.later).toBe(acknowledges ? 0 : 1)
+  })
+
+  test("ReplicaDatabase makes what nobody can be shown before durable at once", async () => {
+    using fixture = new Fixture()
+    await fixture.accept(fixture.fileTo(imageOf(2)))
+    await fixture.accept(fixture.fileTo(new Uint8Array(0))) // a drop
+    await fixture.accept(fixture.fileTo(imageOf(2)))
+    expect(fixture.transactions.later).toBe(0)
+  })
+
+  test("ReplicaDatabase makes a transaction durable before the database file has anything of it", async () => {
+    using fixture = new Fixture()
+    await fixture.accept(fixture.fileTo(imageOf(2)))
+    fixture.transactions.onSync = () => fixture.order.push("sync")
+    fixture.order.length = 0
+    fixture.isWritten = true
+    await fixture.accept(fixture.fileTo(imageOf(2)))
+    expect([...new Set(fixture.order)].slice(0, 2)).toEqual(["sync", "shown"])
+    const file = fixture.file
+    fixture.transactions.onSync = () => {
+      throw new Error("the disk does not sync")
+    }
+    await expect(fixture.accept(fixture.fileTo(imageOf(2)))).rejects.toThrow("does not sync")
+    expect(fixture.file).toEqual(file)
+    expect(() => fixture.database.handOver()).toThrow()
   })
 
   test("ReplicaDatabase is handed over when what could not be applied has been, from the log", async () => {

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from "bun:test"
+import { afterEach, beforeEach, describe, expect, test } from "bun:test"
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { basename, dirname } from "node:path"
 import { openCommitLog, readCommitLog } from "../../src/recovery/log/commit-log-recovery.ts"
@@ -390,6 +390,99 @@ describe("CommitLog", () => {
       openCommitLog(directory.dataDir, new RecordedLog().logger, options).close()
       const found = readFileSync(directory.ltxPath("app.db", 1))
       expect(Buffer.compare(found, transaction(1, 0xaa))).toBe(0)
+    })
+  })
+
+  describe("with transactions that are made durable later", () => {
+    let calls: string[] = []
+    const failing = new Set<string>()
+
+    beforeEach(() => {
+      calls = []
+      failing.clear()
+      setFaults({
+        check: (op) => {
+          calls.push(op)
+          return failing.has(op) ? Errno.EIO : 0
+        },
+      })
+    })
+
+    afterEach(() => setFaults(undefined))
+
+    function write(log: CommitLog, directory: LogDirectory, txid: number, database = "app.db") {
+      const writer = log.begin(database, BigInt(txid), directory.ltxPath(database, txid))
+      writer.append(transaction(txid))
+      writer.commit(true)
+    }
+
+    test.each<[string, (log: CommitLog) => void]>([
+      ["sync()", (log) => log.sync("app.db")],
+      ["materialize()", (log) => log.materialize("app.db")],
+      ["makeFiles()", (log) => log.makeFiles(false)],
+      ["clear()", (log) => log.clear()],
+    ])("CommitLog writes one, and %s syncs it once", (_, act) => {
+      using directory = new LogDirectory("app.db")
+      const log = directory.open()
+      write(log, directory, 1)
+      expect(txidsOf(directory)).toEqual([1]) // a kill takes nothing
+      expect(calls).not.toContain("log:fsync")
+      act(log)
+      log.sync("app.db")
+      log.materialize("app.db")
+      expect(calls.filter((op) => op === "log:fsync")).toHaveLength(1)
+      expect(calls.indexOf("log:fsync")).toBeLessThan(calls.indexOf("ltx:open"))
+      expect(directory.has("app.db", 1)).toBe(true)
+    })
+
+    test("CommitLog syncs one before it writes that of another database", () => {
+      using directory = new LogDirectory("app.db", "other.db")
+      const log = directory.open()
+      write(log, directory, 1)
+      write(log, directory, 1, "other.db")
+      expect(calls.filter((op) => /^(log:(write|fsync)|ltx:open)$/.test(op))).toEqual([
+        ...["log:write", "log:fsync", "ltx:open", "log:write"],
+      ])
+    })
+
+    test("CommitLog takes one out that cannot be synced, and makes its LTX file durable", () => {
+      using directory = new LogDirectory("app.db", "other.db")
+      const log = directory.open()
+      commit(log, directory, 1, { database: "other.db" })
+      write(log, directory, 1)
+      failing.add("log:fsync").add("ltx:open")
+      expect(() => log.sync("app.db")).toThrow(/input/)
+      expect(txidsOf(directory)).toEqual([1])
+      failing.delete("log:fsync")
+      expect(() => log.sync("app.db")).toThrow(/LTX file/)
+      expect(() => write(log, directory, 2)).toThrow(/LTX file/)
+      expect(() => log.clear()).toThrow(/LTX file/) // nobody else would find it
+      commit(log, directory, 2, { database: "other.db" }) // others go on
+      expect(readCommitLog(directory.root).map(({ database }) => database)).toEqual([
+        ...["other.db", "other.db"],
+      ])
+      failing.clear()
+      calls = []
+      log.sync("app.db")
+      expect(calls).toContain("ltx:fsync")
+      expect(readFileSync(directory.ltxPath("app.db", 1))).toEqual(Buffer.from(transaction(1)))
+      write(log, directory, 2)
+      log.clear()
+      expect(directory.has("app.db", 2)).toBe(true)
+    })
+
+    test("CommitLog takes nothing while the record of one that cannot be synced stays", () => {
+      using directory = new LogDirectory("app.db", "other.db")
+      const log = directory.open()
+      write(log, directory, 1)
+      failing.add("log:fsync").add("log:erase")
+      expect(() => log.materialize("app.db")).toThrow(/input/)
+      expect(() => write(log, directory, 1, "other.db")).toThrow(/input/)
+      failing.clear()
+      write(log, directory, 1, "other.db")
+      log.clear()
+      expect(directory.has("app.db", 1)).toBe(true)
+      expect(directory.has("other.db", 1)).toBe(true)
     })
   })
 

@@ -24,8 +24,14 @@ export class FakeTransactionLog implements TransactionLog {
   failures = 0
   commits = 0
   discards = 0
+  later = 0 // commits that are made durable later
+  onSync = (): void => {}
 
   materialize(): void {}
+
+  sync(): void {
+    this.onSync()
+  }
 
   clear(): void {}
 
@@ -33,7 +39,8 @@ export class FakeTransactionLog implements TransactionLog {
     const file = new LtxFileWriter(path)
     return {
       append: file.append,
-      commit: () => {
+      commit: (isLater = false) => {
+        if (isLater) this.later += 1
         if (this.failures > 0) {
           this.failures -= 1
           throw new SysError(Errno.ENOSPC, "log:write", "write to the log")

@@ -17,7 +17,13 @@ if (process.argv.includes("spares")) {
 const options = { headers: {}, authToken: undefined, tls: undefined, clock: systemClock }
 const api = new ApiServer({ "/": { GET: (_, response) => void response.end("api") } }, options)
 const port = await api.listen({ host: "127.0.0.1", port: 0 })
-const room = { countMax: 100, descriptorsLeft: 4, takesLast: false, clock: systemClock }
+const room = {
+  countMax: 100,
+  descriptorsLeft: 4,
+  takesLast: false,
+  sparesBusy: true,
+  clock: systemClock,
+}
 const connections = new ConnectionRoom({ ...room, log: logger("proxy") })
 const listener = new TcpListener({ host: "127.0.0.1", port: 0 }, (tcp) => {
   const guest = { idleSinceMs: undefined, giveWay() {} }

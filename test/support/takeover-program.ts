@@ -24,6 +24,7 @@ const database = new ReplicaDatabase(
     dataDir,
     clock: systemClock,
     transactions: directLog,
+    acknowledges: () => false,
     log,
     makeApplier: () => idleApplier,
     switchFiles: async (files) => {
@@ -34,6 +35,7 @@ const database = new ReplicaDatabase(
     primaryName: () => undefined,
     setPosition: () => {},
     stored: () => {},
+    completed: () => {},
     dropped: () => {},
   },
   state,

@@ -7,12 +7,14 @@ import {
 import { authHeaders } from "../../http/server/auth.ts"
 import { TlsFiles } from "../../http/server/tls-files.ts"
 import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
+import { DataDir } from "../../store/data-dir.ts"
 import { reachable } from "../../sys/net/local-socket.ts"
 import { nodeConfig } from "../settings/mount-config.ts"
 import { MOUNT_FLAGS } from "../settings/mount-flags.ts"
 import { ACCESS_FLAGS, accessOptions } from "../terminal/access.ts"
 import type { Environment, ParsedArgs, Settings } from "../terminal/argv.ts"
 import { type FlagTable, Unfit } from "../terminal/flags.ts"
+import { runningNodes, suggestion } from "./running-nodes.ts"
 
 const URL_FLAG = {
   kind: "special",
@@ -184,7 +186,7 @@ export class NodeApi {
       return await fetch(url, { ...options, redirect: "error" })
     } catch (error) {
       const problem = await this.#problemOf(error)
-      const advice = this.#isGiven ? "" : "; give the address of the node with --url"
+      const advice = this.#isGiven ? "" : urlAdvice()
       const text = `Cannot reach LiteFS at ${this.origin}: ${problem.message}${advice}`
       const isBroken = BROKEN.has((error as NodeJS.ErrnoException).code ?? "")
       if (isBroken && problem.code !== "usage") throw new BrokenConnection(text, { cause: error })
@@ -196,6 +198,11 @@ export class NodeApi {
     if (this.#unix === undefined) return firstContactProblem(this.origin, error)
     return socketProblem(error)
   }
+}
+
+function urlAdvice(): string {
+  const sockets = runningNodes().dataDirs.map((root) => `unix:${new DataDir(root).socketPath}`)
+  return `; give the address of the node with --url${suggestion(sockets)}`
 }
 
 interface NodeAddress {

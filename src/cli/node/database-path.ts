@@ -1,6 +1,7 @@
 /** The database that a word of a command line means, and why it is not there. */
 import { existsSync, statSync } from "node:fs"
 import { dirname, join } from "node:path"
+import { directoryOf, runningNodes, suggestion } from "./running-nodes.ts"
 
 /**
  * A word with a slash is a path, any other the name of a database in the mount. To the original every word is a path:
@@ -11,13 +12,23 @@ export function databasePath(word: string, fuseDir: string): string {
   return word.includes("/") || isHere ? word : join(fuseDir, word)
 }
 
+/** The mount that `--fuse-dir` names or, when it is not given, that of the only node that runs. */
+export function fuseDirOf({ values, isGiven }: FuseDirArgs): string {
+  return directoryOf(values["fuse-dir"], isGiven("fuse-dir"), runningNodes().mounts)
+}
+
+interface FuseDirArgs {
+  readonly values: { readonly "fuse-dir": string }
+  isGiven(name: "fuse-dir"): boolean
+}
+
 /** Why a database is not where databasePath() leads; undefined when it is for the mount to know. */
 export function misplacement(word: string, path: string): string | undefined {
   const directory = dirname(path)
   const isPath = word.includes("/")
   const advice = isPath
     ? "is LiteFS mounted there?"
-    : "give where LiteFS is mounted with --fuse-dir"
+    : `give where LiteFS is mounted with --fuse-dir${suggestion(runningNodes().mounts)}`
   if (isDenied(directory) || isDenied(join(directory, ".lag"))) {
     return `this user may not enter "${directory}", run it as the user of LiteFS, or see --allow-other and "Who may use the mount" in the README`
   }

@@ -6,6 +6,7 @@ import { formatPos } from "../../ltx/pos.ts"
 import { DataDir } from "../../store/data-dir.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { formatSize, formatTime, onOneLine, table } from "../terminal/table.ts"
+import { runningNodes, suggestion } from "./running-nodes.ts"
 
 const TITLES = ["NAME", "DATABASE", "POSITION", "KEPT", "SIZE ", "REASON"]
 
@@ -30,7 +31,7 @@ export function keptIn(root: string): ReturnType<typeof listKept> {
   if (existsSync(path)) return listKept(new DataDir(path))
   throw new LitefsError(
     "not-found",
-    `Cannot read data directory "${path}": it does not exist, give the data directory of a node with --data-dir`,
+    `Cannot read data directory "${path}": it does not exist, give the data directory of a node with --data-dir${suggestion(runningNodes().dataDirs)}`,
   )
 }
 

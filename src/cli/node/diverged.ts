@@ -1,6 +1,7 @@
 /** `litefs diverged`: the histories that a replica has kept because its primary does not have them. */
 import { group, subcommand } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
+import { directoryOf, runningNodes } from "./running-nodes.ts"
 
 const DATA_DIR_FLAG = {
   "data-dir": {
@@ -10,6 +11,16 @@ const DATA_DIR_FLAG = {
     help: "look in the data directory of this node",
   },
 } as const satisfies FlagTable
+
+/** The directory that `--data-dir` names or, when it is not given, that of the only node that runs. */
+function dataDirOf({ values, isGiven }: DataDirArgs): string {
+  return directoryOf(values["data-dir"], isGiven("data-dir"), runningNodes().dataDirs)
+}
+
+interface DataDirArgs {
+  readonly values: { readonly "data-dir": string }
+  isGiven(name: "data-dir"): boolean
+}
 
 const LIST_FLAGS = {
   ...DATA_DIR_FLAG,
@@ -58,15 +69,17 @@ litefs diverged list --json | jq -e '.histories == []'`,
     subcommand({
       name: "diverged list",
       flags: LIST_FLAGS,
-      run: async ({ values }, io) =>
-        (await import("./diverged-list.ts")).listDiverged(values["data-dir"], values.json, io),
+      run: async (args, io) =>
+        (await import("./diverged-list.ts")).listDiverged(dataDirOf(args), args.values.json, io),
     }),
     subcommand({
       name: "diverged export",
       flags: EXPORT_FLAGS,
       words: { placeholder: "NAME OUT", countMin: 2, countMax: 2 },
-      run: async ({ words: [name = "", output = ""], values }, io) => {
-        const options = { dataDir: values["data-dir"], name, output, asLtx: values.ltx }
+      run: async (args, io) => {
+        const { words, values } = args
+        const [name = "", output = ""] = words
+        const options = { dataDir: dataDirOf(args), name, output, asLtx: values.ltx }
         return (await import("./diverged-export.ts")).exportDiverged(options, io)
       },
     }),

@@ -14,7 +14,7 @@ import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import { type CliIo, reportError } from "../terminal/io.ts"
 import { NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
-import { databasePath } from "./database-path.ts"
+import { databasePath, fuseDirOf } from "./database-path.ts"
 import { type HaltLock, takeHaltLock } from "./halt-lock.ts"
 import { infoText, roleIn } from "./node-info.ts"
 import { healthCondition, TIMEOUT_FLAG, until } from "./waiting.ts"
@@ -106,7 +106,7 @@ async function run(args: RunArgs, io: CliIo): Promise<number> {
       const taken = await Promise.race([
         takeHaltLock(
           halted,
-          databasePath(halted, args.values["fuse-dir"]),
+          databasePath(halted, fuseDirOf(args)),
           io.clock,
           Math.max(0, endMs - io.clock.monotonicMs()),
         ),

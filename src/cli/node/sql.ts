@@ -9,7 +9,7 @@ import { command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { nearest } from "../terminal/nearest.ts"
-import { databasePath, misplacement } from "./database-path.ts"
+import { databasePath, fuseDirOf, misplacement } from "./database-path.ts"
 import { takeHaltLock } from "./halt-lock.ts"
 import { formatted, type SqlFormat } from "./sql-output.ts"
 
@@ -137,7 +137,7 @@ const FLUSH_SIZE = 65_536
 function existingPath(name: string, args: SqlArgs): string {
   const { values } = args
   if (name === "" || name.includes("\0")) throw args.usageError(`"${name}" is not a database`)
-  const path = databasePath(name, values["fuse-dir"])
+  const path = databasePath(name, fuseDirOf(args))
   const isThere = existsSync(path)
   // What is made beneath a mount that is not there yet, nobody replicates, and nobody sees once it is.
   if (isThere || (values.create && misplacement(name, path) === undefined)) return path

@@ -1,6 +1,7 @@
 /** The flags that say who may use the mount, and how, and the access of its databases that no client makes. */
 import { readFileSync } from "node:fs"
 import type { LiteFSOptions } from "../../litefs-options.ts"
+import { CHOWN, rightsOf } from "../../sys/process/capabilities.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { type FlagTable, Unfit } from "../terminal/flags.ts"
 
@@ -40,12 +41,24 @@ export function fuseOptions(args: FuseArgs): FuseOptions {
   const { values } = args
   const owner = values["fuse-owner"]
   const mode = values["fuse-mode"]
+  if (owner !== undefined && !mayGiveTo(owner)) {
+    const given = `${args.spelling("fuse-owner")} is "${args.texts("fuse-owner")[0]}"`
+    const who = `this user (${process.geteuid?.()}) may not give files to others`
+    throw args.usageError(`${given}, ${who}, run it as root or leave the flag out`)
+  }
   return {
     ...(args.isGiven("allow-other") ? { allowOther: values["allow-other"] } : {}),
     ...(args.isGiven("read-only-opens") ? { readOnlyOpens: values["read-only-opens"] } : {}),
     ...(owner === undefined ? {} : { fuseOwner: owner }),
     ...(mode === undefined ? {} : { fuseMode: mode }),
   }
+}
+
+/** chown(2): to others with CAP_CHOWN, else to our own user, and groups that we are in. */
+function mayGiveTo({ uid, gid }: { readonly uid: number; readonly gid: number }): boolean {
+  if (((rightsOf("self")?.effective ?? 0n) & CHOWN) !== 0n) return true
+  const groups = [process.getegid?.(), ...(process.getgroups?.() ?? [])]
+  return uid === process.geteuid?.() && groups.includes(gid)
 }
 
 function modeOf(text: string): number {

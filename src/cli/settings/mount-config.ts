@@ -5,8 +5,9 @@ import { join } from "node:path"
 import { type ConfigFile, readConfig } from "../../config/config-file.ts"
 import { expandVariables } from "../../config/expand.ts"
 import { readGivenFile } from "../../http/server/given-file.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import { readProblem } from "../../sys/errno.ts"
-import { type Environment, type ParsedArgs, readGiven, usageError } from "../terminal/argv.ts"
+import { type Environment, type ParsedArgs, readGiven } from "../terminal/argv.ts"
 import { addressOf, type FlagTable } from "../terminal/flags.ts"
 
 export const CONFIG_FLAGS = {
@@ -111,14 +112,16 @@ function contentIfThere(command: string, path: string): string | undefined {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === "ENOENT" || code === "ENOTDIR") return undefined
-    throw usageError(command, `"${path}" cannot be read: ${readProblem(error)}`)
+    const problem = `"${path}" cannot be read: ${readProblem(error)}`
+    throw new LitefsError("unavailable", `Cannot run litefs ${command}: ${problem}`)
   }
 }
 
 function contentOf(command: string, path: string, spelling: string): string {
   const text = contentIfThere(command, path)
   if (text !== undefined) return text
-  throw usageError(command, `${spelling} is "${path}": there is no such file`)
+  const problem = `${spelling} is "${path}": there is no such file`
+  throw new LitefsError("not-found", `Cannot run litefs ${command}: ${problem}`)
 }
 
 /** What the system knows about the user. An image without users has only $HOME, or not even that. */

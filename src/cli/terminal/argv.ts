@@ -3,7 +3,7 @@
  *
  * A command declares its flags once, as a table (`flags.ts`), and values, variables, messages and the help text follow
  * from it. Accepted are `--flag value`, `--flag=value` and, as in the original, `-flag value`. A value that starts with
- * a dash must be attached. A boolean takes no separate word: `--primary` or `--primary=false`. A list may be repeated;
+ * a dash must be attached, unless it is a number. A boolean takes no separate word: `--primary` or `--primary=false`. A list may be repeated;
  * its variable has one value on each line. Everything after the first `--` is someone else's and passed on word by
  * word.
  *
@@ -204,9 +204,12 @@ function wordFlags(
     if (text === undefined && flags[name]?.kind === "boolean") text = "true"
     if (text === undefined) {
       text = words[++index]
-      // Otherwise a forgotten value would eat the next flag.
-      if (text === undefined || text.startsWith("-")) {
-        throw usageError(commandName, `${spelling} has no value, write ${spelling}=VALUE`)
+      // Otherwise a forgotten value would eat the next flag. No flag begins with a digit.
+      if (text === undefined || /^-(?!\.?\d)/.test(text)) {
+        const name = /^--?([^=]+)/.exec(text ?? "")?.[1] ?? ""
+        const isFlag = text === undefined || Object.hasOwn(flags, name)
+        const shape = isFlag ? "VALUE" : `${text} if that is meant`
+        throw usageError(commandName, `${spelling} has no value, write ${spelling}=${shape}`)
       }
     }
     given.set(name, [...before, { text, spelling, at: index }])

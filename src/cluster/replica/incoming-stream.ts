@@ -9,6 +9,7 @@ import { orAborted } from "../../lib/abort.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { Gate } from "../../lib/gate.ts"
+import { RateLimit } from "../../lib/rate-limit.ts"
 import type { Txid } from "../../ltx/pos.ts"
 import type { DatabaseFilter } from "../../wire/database-filter.ts"
 import { databaseNameProblem } from "../../wire/database-name.ts"
@@ -29,6 +30,11 @@ export const SILENCE_MS_MAX = 5000
 /** The peer thread may hold this many bytes before the network has to wait. */
 const IN_FLIGHT_SIZE_MAX = 8 * 1024 * 1024
 
+/**
+ * Frames per second that bring no transaction. The list of all databases that a node may have takes half a second. A
+ * primary that tells and tells would otherwise take the whole thread.
+ */
+const NEWS_RATE_MAX = 32_768
 /** A primary may send frames without pause. After this many, everything else of this thread has its turn. */
 const TURN_FRAME_COUNT = 1024
 /** Bytes that are decoded at a time: the smallest frame has 4. */
@@ -98,6 +104,8 @@ export class IncomingStream {
   #failure: Error | undefined
   #inFlight = 0
   #frameCount = 0 // of this turn
+  readonly #news: RateLimit
+  #newsCount = 0 // of this turn
   #waitingCount = 0 // frames that wait for what came before them
   #file: ArrivingFile | undefined
   #cutOff: CutOffSnapshot | undefined // until it continues, or cannot
@@ -119,6 +127,7 @@ export class IncomingStream {
     this.#options = options
     this.#cutOff = cutOff
     this.#on = on
+    this.#news = new RateLimit(options.clock, NEWS_RATE_MAX)
     this.#decoder = new StreamDecoder({
       frame: (frame) => this.#handleFrame(frame),
       ltxData: (bytes) => this.#handleData(bytes),
@@ -147,6 +156,8 @@ export class IncomingStream {
           if (this.#frameCount >= TURN_FRAME_COUNT) {
             this.#frameCount = 0
             await sleep(clock, 0)
+            await this.#news.take(this.#newsCount)
+            this.#newsCount = 0
           }
           if (this.#failure !== undefined) break
         }
@@ -195,6 +206,7 @@ export class IncomingStream {
 
   #handleFrame(frame: Frame): void {
     this.#frameCount += 1
+    if (frame.type !== "ltx") this.#newsCount += 1
     if (this.#isHeld) this.#release(frame)
     switch (frame.type) {
       case "ltx":

@@ -5,8 +5,9 @@
  *    ▲ └── HEAD_MS_MAX, KEEP_ALIVE_MS ──▶ broken                                       │
  *    └──────────────────────── the response is whole ─────────────────────────────────┘
  *
- * When there are too many, idle ones give way to who comes, and then those that have asked for ASKING_MS; those that
- * are kept never. All places of the crowd together are fewer than the connections.
+ * When there are too many, idle ones give way to who comes, and then those that have asked for the longest; those that
+ * are kept never. All places of the crowd together are fewer than the connections: who comes has a place, and keeps it
+ * for as long as a cheap answer takes. The Unix socket has places of its own.
  *
  * A connection has one request under way at most. The library hands on every request that has come, whether or not
  * anybody reads the answers: who pipelines could have thousands of answers made, and kept in memory. No client in use
@@ -28,7 +29,7 @@ const DESCRIPTORS_LEFT = 8
 /** Until the head of the first request is there, after the connection, and its handshake. */
 const HEAD_MS_MAX = 10_000
 export const KEEP_ALIVE_MS = 30_000
-/** Who is answered later than this waits for something. */
+/** Who is answered later than this waits for something, and gives way before who has just connected. */
 const ASKING_MS = 10_000
 
 export class Connections {
@@ -40,8 +41,8 @@ export class Connections {
   constructor(clock: Clock, countMax = CONNECTION_COUNT_MAX) {
     this.#clock = clock
     this.#pipelined = new RequestLog("http", clock)
-    const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, takesLast: true, clock, log }
-    this.#room = new ConnectionRoom(room)
+    const room = { countMax, descriptorsLeft: DESCRIPTORS_LEFT, takesLast: true, sparesBusy: false }
+    this.#room = new ConnectionRoom({ ...room, clock, log })
     this.#room.watch((nowMs) => {
       for (const connection of [...this.#room]) connection.check(nowMs)
     })

@@ -9,10 +9,13 @@ export function encodeJson(value: unknown, indent?: number): string {
 }
 
 export function answerJson(response: ServerResponse, status: number, value: unknown): void {
-  const body = `${encodeJson(value, 2)}\n`
+  answerJsonBody(response, status, Buffer.from(`${encodeJson(value, 2)}\n`))
+}
+
+export function answerJsonBody(response: ServerResponse, status: number, body: Uint8Array): void {
   response.writeHead(status, {
     "Content-Type": "application/json",
-    "Content-Length": Buffer.byteLength(body),
+    "Content-Length": body.length,
     "Cache-Control": "no-store",
   })
   response.end(body)

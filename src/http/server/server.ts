@@ -66,17 +66,23 @@ export class ApiServer {
   readonly #tls: TlsListener | undefined
   readonly #local: Server
   readonly #connections: Connections
+  readonly #localConnections: Connections
   #localPath: string | undefined
 
   constructor(routes: Routes, options: ApiServerOptions) {
     const { tls, clock, authToken } = options
     const door = authToken === undefined ? undefined : new TokenDoor(authToken, clock)
     const connections = new Connections(clock)
+    const localConnections = new Connections(clock)
     const crowd = new Crowd(clock)
     const failures = new RequestLog("http", clock)
     this.#connections = connections
+    this.#localConnections = localConnections
     this.#server = serverOf(routes, options, { connections, crowd, failures, door })
-    this.#local = serverOf(routes, options, { connections, crowd, failures, door: undefined })
+    this.#local = serverOf(routes, options, {
+      ...{ connections: localConnections, crowd, failures },
+      door: undefined,
+    })
     if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
   }
 
@@ -104,7 +110,7 @@ export class ApiServer {
 
   /** Listens at a Unix socket too, for processes of this user, without TLS and without a token. */
   async listenLocally(path: string): Promise<void> {
-    this.#connections.watch(this.#local)
+    this.#localConnections.watch(this.#local)
     await bindPrivately(path, async (bound) => {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       this.#local.once("error", reject)
@@ -118,6 +124,7 @@ export class ApiServer {
   /** Breaks remaining connections. */
   async close(): Promise<void> {
     this.#connections.close()
+    this.#localConnections.close()
     if (this.#localPath !== undefined) {
       rmSync(this.#localPath, { force: true })
       await closeServer(this.#local)

@@ -99,7 +99,7 @@ export class EventFeed {
     this.#told.clear()
     this.#seenChangeCount = positions.changeCount
     for (const [, slot] of positions.entries()) {
-      this.#told.set(slot, positions.read(slot).stored.txid)
+      this.#told.set(slot, positions.read(slot).pos.txid)
     }
   }
 
@@ -110,12 +110,13 @@ export class EventFeed {
 
   #newLines(database: string, slot: Slot): string {
     const { positions, readTransaction } = this.#context
-    const { pos, stored, pageSize, commit, timestampMs } = positions.read(slot)
+    const { pos, pageSize, commit, timestampMs } = positions.read(slot)
     const told = this.#told.get(slot) ?? 0n
-    if (stored.txid === told) return ""
-    this.#told.set(slot, stored.txid)
+    if (pos.txid === told) return ""
+    this.#told.set(slot, pos.txid)
     let lines = ""
-    for (let txid = firstOfBunch(told, stored.txid); txid <= stored.txid; txid++) {
+    // The last one needs no file, which may come later.
+    for (let txid = firstOfBunch(told, pos.txid); txid <= pos.txid; txid++) {
       const isLast = txid === pos.txid
       const transaction = isLast
         ? { pos, pageSize, commit, timestampMs }

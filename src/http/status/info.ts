@@ -17,9 +17,11 @@ import type {
 } from "../../cluster/node-status.ts"
 import type { LeaseRecord } from "../../cluster/role/lease.ts"
 import type { SyncStatus } from "../../cluster/sync-replicas.ts"
+import type { Turns } from "../../lib/turns.ts"
 import { formatPos } from "../../ltx/pos.ts"
-import { answerJson } from "../server/json.ts"
+import { answerJsonBody, encodeJson } from "../server/json.ts"
 import { checkQuery } from "../server/query.ts"
+import type { SharedAnswer } from "./shared-answer.ts"
 
 export type JournalMode = "wal" | "rollback"
 
@@ -29,9 +31,45 @@ export interface InfoContext {
   journalMode(database: string): JournalMode | undefined
 }
 
-export function handleInfo(context: InfoContext, response: ServerResponse, url: URL): void {
+export async function handleInfo(
+  shared: SharedAnswer,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
   checkQuery(url, [])
-  answerJson(response, 200, nodeInfo(context))
+  answerJsonBody(response, 200, await shared.get())
+}
+
+/** The lists, which may be long, are made in turns. */
+export async function infoText(context: InfoContext, turns: Turns): Promise<string> {
+  const { status, journalMode } = context
+  const databases: DatabaseStatus[] = []
+  const infos: string[] = []
+  for (const database of status.databases()) {
+    databases.push(database)
+    if (turns.isOver) await turns.next()
+  }
+  databases.sort((a, b) => (a.name < b.name ? -1 : 1))
+  for (const database of databases) {
+    infos.push(jsonItem(databaseInfo(database, journalMode(database.name))))
+    if (turns.isOver) await turns.next()
+  }
+  const names = new Set(databases.map(({ name }) => name))
+  const replicas: string[] = []
+  for (const replica of [...status.replicas()]) {
+    replicas.push(jsonItem(replicaInfo(replica, databases, names)))
+    if (turns.isOver) await turns.next()
+  }
+  const lists = `,\n  "databases": ${jsonList(infos)},\n  "replicas": ${jsonList(replicas)}\n}\n`
+  return encodeJson(nodeInfo(status), 2).replace(/\n\}$/, () => lists)
+}
+
+function jsonItem(value: unknown): string {
+  return encodeJson(value, 2).replaceAll("\n", "\n    ")
+}
+
+function jsonList(items: readonly string[]): string {
+  return items.length === 0 ? "[]" : `[\n    ${items.join(",\n    ")}\n  ]`
 }
 
 export interface LagInfo {
@@ -117,7 +155,8 @@ export interface NodeInfo {
   readonly replicas: readonly ReplicaInfo[]
 }
 
-function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
+/** All but the lists, which come last. */
+function nodeInfo(status: NodeStatus): Omit<NodeInfo, "databases" | "replicas"> {
   const { identity, isPrimary, primaryName } = status
   const clusterId = identity.clusterId()
   const lease = identity.lease?.()
@@ -125,8 +164,6 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
   const primaryUrl = isPrimary ? identity.advertiseUrl : identity.primaryUrl
   const proxyUrl = identity.proxyUrl?.()
   const capture = identity.capture?.()
-  const databases = [...status.databases()].sort((a, b) => (a.name < b.name ? -1 : 1))
-  const names = new Set(databases.map(({ name }) => name))
   return {
     ...(clusterId === undefined ? {} : { clusterID: clusterId }),
     isPrimary: isPrimary && leaseStore?.isHeld !== false,
@@ -151,8 +188,6 @@ function nodeInfo({ status, journalMode }: InfoContext): NodeInfo {
     ...lastProblem(status.problems),
     ...(status.sync === undefined ? {} : { sync: status.sync }),
     ...(capture === undefined ? {} : { capture }),
-    databases: databases.map((database) => databaseInfo(database, journalMode(database.name))),
-    replicas: [...status.replicas()].map((replica) => replicaInfo(replica, databases, names)),
   }
 }
 

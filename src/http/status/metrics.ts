@@ -16,17 +16,20 @@ import type { ReplicaProgress } from "../../cluster/replica/replica-progress.ts"
 import { Opcode } from "../../fuse/opcodes.ts"
 import {
   formatMetrics,
+  type Labels,
   METRICS_CONTENT_TYPE,
   type MetricFamily,
   type Sample,
   single,
 } from "../../lib/metrics.ts"
+import type { Turns } from "../../lib/turns.ts"
 import { Column, type Counters } from "../../store/counters.ts"
 import type { Positions } from "../../store/positions.ts"
 import { checkQuery } from "../server/query.ts"
 import type { StreamTotals } from "../streams/stream-counters.ts"
 import type { LtxUsage } from "./ltx-usage.ts"
 import { processMetrics } from "./process-metrics.ts"
+import type { SharedAnswer } from "./shared-answer.ts"
 
 export interface MetricsContext {
   readonly status: NodeStatus
@@ -47,24 +50,43 @@ export interface MetricsContext {
 }
 
 export async function handleMetrics(
-  context: MetricsContext,
+  shared: SharedAnswer,
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
   checkQuery(url, [])
-  await context.ltx.learn([...context.status.databases()].map(({ name }) => name))
-  const text = formatMetrics([
+  const body = await shared.get()
+  response.writeHead(200, {
+    "Content-Type": METRICS_CONTENT_TYPE,
+    "Content-Length": body.length,
+  })
+  response.end(body)
+}
+
+export async function metricsText(context: MetricsContext, turns: Turns): Promise<string> {
+  const databases: LabelledDatabase[] = []
+  for (const database of context.status.databases()) {
+    databases.push({ ...database, labels: { db: database.name } })
+    if (turns.isOver) await turns.next()
+  }
+  await context.ltx.learn(databases.map(({ name }) => name))
+  const families = [
     ...nodeMetrics(context),
-    ...databaseMetrics(context),
-    ...streamMetrics(context),
+    ...databaseMetrics(context, databases),
+    ...streamMetrics(context, databases),
     ...replicaMetrics(context),
     ...mountMetrics(context),
     ...(context.others?.() ?? []),
     ...processMetrics(context.status, context.counters),
-  ])
+  ]
+  const text = await formatMetrics(families, turns)
   context.measure()
-  response.writeHead(200, { "Content-Type": METRICS_CONTENT_TYPE })
-  response.end(text)
+  return text
+}
+
+/** Its labels are made once for all families. */
+interface LabelledDatabase extends DatabaseStatus {
+  readonly labels: Labels
 }
 
 function* nodeMetrics({ status, positions, divergedCount }: MetricsContext) {
@@ -124,9 +146,8 @@ function* nodeMetrics({ status, positions, divergedCount }: MetricsContext) {
   )
 }
 
-function* databaseMetrics(context: MetricsContext) {
+function* databaseMetrics(context: MetricsContext, databases: readonly LabelledDatabase[]) {
   const { status, positions, counters, reaped, ltx, progress } = context
-  const databases = [...status.databases()]
   const gauge = (name: string, help: string, value: DatabaseValue) =>
     perDatabase("gauge", name, help, databases, value)
   const counter = (name: string, help: string, column: Column, scale = 1) =>
@@ -205,7 +226,10 @@ function* databaseMetrics(context: MetricsContext) {
   } satisfies MetricFamily
 }
 
-function* streamMetrics({ status, streams, eventListenerCount }: MetricsContext) {
+function* streamMetrics(
+  { status, streams, eventListenerCount }: MetricsContext,
+  databases: readonly DatabaseStatus[],
+) {
   const replicas = [...status.replicas()]
   yield single(
     "gauge",
@@ -231,7 +255,7 @@ function* streamMetrics({ status, streams, eventListenerCount }: MetricsContext)
     name: "litefs_replica_lag_transactions",
     type: "gauge",
     help: "Transactions that a connected replica has not been sent.",
-    samples: () => replicaLags(replicas, [...status.databases()]),
+    samples: () => replicaLags(replicas, databases),
   } satisfies MetricFamily
 }
 
@@ -308,13 +332,14 @@ function perDatabase(
   type: "counter" | "gauge",
   name: string,
   help: string,
-  databases: readonly DatabaseStatus[],
+  databases: readonly LabelledDatabase[],
   value: DatabaseValue,
 ): MetricFamily {
-  const samples = () =>
-    databases.flatMap((database) => {
+  function* samples(): Generator<Sample> {
+    for (const database of databases) {
       const number = value(database)
-      return number === undefined ? [] : [{ labels: { db: database.name }, value: number }]
-    })
+      if (number !== undefined) yield { labels: database.labels, value: number }
+    }
+  }
   return { name, type, help, samples }
 }

@@ -18,9 +18,10 @@ import type { ReplicaStream } from "../streams/replica-stream.ts"
 import type { StreamTotals } from "../streams/stream-counters.ts"
 import { EventFeed } from "./events.ts"
 import { handleHealth } from "./health.ts"
-import { handleInfo } from "./info.ts"
+import { handleInfo, infoText } from "./info.ts"
 import { LtxUsage, type Usage } from "./ltx-usage.ts"
-import { handleMetrics } from "./metrics.ts"
+import { handleMetrics, metricsText } from "./metrics.ts"
+import { SharedAnswer } from "./shared-answer.ts"
 
 export interface StatusApiContext {
   readonly identity: NodeIdentity
@@ -106,12 +107,14 @@ export class StatusApi {
       measure: () => this.#context.measure?.(),
       others: () => [...(context.sync?.families() ?? []), ...this.#others()],
     }
+    const infos = new SharedAnswer(clock, async (turns) => {
+      await context.captured?.()
+      return infoText(info, turns)
+    })
+    const allMetrics = new SharedAnswer(clock, (turns) => metricsText(metrics, turns))
     return {
-      "/info": readable(async (_, response, url) => {
-        await context.captured?.()
-        handleInfo(info, response, url)
-      }),
-      "/metrics": readable((_, response, url) => handleMetrics(metrics, response, url)),
+      "/info": readable((_, response, url) => handleInfo(infos, response, url)),
+      "/metrics": readable((_, response, url) => handleMetrics(allMetrics, response, url)),
       "/health": readable(async (_, response, url) => {
         await context.captured?.()
         return handleHealth({ status, clock }, response, url)

@@ -12,7 +12,7 @@
  */
 import type { Clock } from "../../lib/clock.ts"
 import { messageOf } from "../../lib/errors.ts"
-import { logger } from "../../lib/log.ts"
+import { LineLimit, logger } from "../../lib/log.ts"
 
 const log = logger("stream")
 
@@ -40,11 +40,13 @@ interface Unreadable {
 export class LeftOutDatabases {
   readonly #context: LeftOutContext
   readonly #unreadable = new Map<string, Unreadable>()
+  readonly #limit: LineLimit // a bad disk makes many unreadable
   #changeCount = 0
   #isClosed = false
 
   constructor(context: LeftOutContext) {
     this.#context = context
+    this.#limit = new LineLimit(context.clock)
   }
 
   /** Why a database is not sent; undefined when it is sent. */
@@ -71,10 +73,11 @@ export class LeftOutDatabases {
   add(database: string, error: unknown): void {
     if (this.#isClosed || this.state(database) !== undefined) return
     const problem = messageOf(error)
-    log.error("cannot send a database, it is left out until it can be read, see litefs doctor", {
-      db: database,
-      problem,
-    })
+    const said = this.#limit.take(`${database} left out`)
+    if (said !== undefined)
+      log.error("cannot send a database, it is left out until it can be read, see litefs doctor", {
+        ...{ db: database, problem, ...said },
+      })
     this.#wait(database, problem, RETRY_MS)
     this.#changed()
   }
@@ -114,7 +117,9 @@ export class LeftOutDatabases {
     }
     if (this.#isClosed || this.#unreadable.get(database) !== before) return
     this.#unreadable.delete(database)
-    log.info("a database can be read again, it is sent", { db: database })
+    const said = this.#limit.take(`${database} again`)
+    if (said !== undefined)
+      log.info("a database can be read again, it is sent", { db: database, ...said })
     this.#changed()
   }
 }

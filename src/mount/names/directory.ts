@@ -372,7 +372,8 @@ export class Directory implements FileSystem {
     if (this.#refused.has(key) || this.#refused.size >= REFUSED_COUNT_MAX) return
     this.#refused.add(key)
     const { refusals } = this.#context
-    const message = `Cannot ${what} in the mount: it has no subdirectories, links or renames`
+    const holds = "it holds databases and SQLite's files beside them, and no directories or links"
+    const message = `Cannot ${what} in the mount: ${holds}, and nothing is renamed there`
     refusals.during(pid, () => refusals.say(message, name))
   }
 

@@ -66,6 +66,8 @@ export class FollowedPrimary {
   readonly #leftOutLimit = new LineLimit(systemClock)
   readonly #told = new Set<string>() // addresses that replicas have sent this node on to
   #outside: Outside | undefined // set while there is something to tell
+  #seen = 0 // positions.changeCount
+  #cancelAnnounce: (() => void) | undefined
   #hasFollowed = false
   #name: string | undefined
   #proxyUrl: string | undefined
@@ -223,7 +225,7 @@ export class FollowedPrimary {
         applied.then(reached, () => {}) // the connection ends with it
       },
       durable: {
-        positions: () => databases.currentPositions(),
+        positions: () => databases.durablePositions(this.#context.isCaptured),
         listen: (listener) => this.#listenToDurable(listener),
       },
       onHead: (database, txid) => progress.head(database, txid),
@@ -305,8 +307,8 @@ export class FollowedPrimary {
     if (state === "present" && !databases.hasHistory(database)) this.#arriving.add(database)
     else this.#arriving.delete(database)
     if (state === "present") this.progress.head(database, pos.txid)
-    this.#arrived()
-    this.#outside?.api.status.changed()
+    this.#context.lag.setArriving(this.#arriving.size > 0)
+    this.#announce()
     if (state === before?.state || (state !== "refused" && state !== "unreadable")) return
     const said = this.#leftOutLimit.take(`${database} ${state}`)
     if (said === undefined) return
@@ -316,17 +318,30 @@ export class FollowedPrimary {
     })
   }
 
+  /** A list of thousands is news once, for each turn. */
+  #announce(): void {
+    this.#cancelAnnounce ??= systemClock.after(0, () => {
+      this.#cancelAnnounce = undefined
+      this.#outside?.api.status.changed()
+    })
+  }
+
   /** Something may have arrived. */
   #arrived(): void {
     const { databases, lag } = this.#context
-    for (const name of this.#arriving) {
-      if (databases.hasHistory(name)) this.#arriving.delete(name)
+    const { positions } = databases
+    const seen = this.#seen
+    this.#seen = positions.changeCount
+    for (const name of positions.changedSince(seen) ?? [...this.#arriving]) {
+      if (this.#arriving.has(name) && databases.hasHistory(name)) this.#arriving.delete(name)
     }
     lag.setArriving(this.#arriving.size > 0)
   }
 
   async close(): Promise<void> {
     this.refusals.close()
+    this.#cancelAnnounce?.()
+    this.#cancelAnnounce = undefined
     await this.#replica?.close()
   }
 }

@@ -62,6 +62,16 @@ export class Databases {
     return positions
   }
 
+  /** What is on the disk. What clients of this node commit is durable at once, though its LTX file may follow. */
+  durablePositions(isCaptured: (database: string) => boolean): Map<string, Pos> {
+    const positions = new Map<string, Pos>()
+    for (const [name, slot] of this.positions.entries()) {
+      const { pos, stored } = this.positions.read(slot)
+      positions.set(name, isCaptured(name) ? pos : stored)
+    }
+    return positions
+  }
+
   position(database: string): Pos | undefined {
     const slot = this.positions.find(database)
     return slot === undefined ? undefined : this.positions.read(slot).pos

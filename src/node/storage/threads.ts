@@ -3,9 +3,11 @@
  *
  *   start() ─▶ recovered ─▶ mount() ─▶ serve() ─▶ mounted ─▶ unmount()
  *
- * Messages from one of them to the other pass through here. Requests of clients to other nodes go to
+ * Messages from one of them to the other pass through here, unless a client waits for them: then they go straight
+ * (FsPeer in mount/contract.ts). Requests of clients to other nodes go to
  * cluster/locks/halting.ts. That file and cluster/role/role-switch.ts decide which thread has which database.
  */
+import { MessageChannel } from "node:worker_threads"
 import type { Halting } from "../../cluster/locks/halting.ts"
 import type { CaptureStatus } from "../../cluster/node-status.ts"
 import { must } from "../../lib/assert.ts"
@@ -115,7 +117,6 @@ export class Threads {
         unpassed: (database) => peer.tell("unpassed", database),
         vanished: (name) => peer.tell("vanished", name),
         writeRefused: (range) => peer.tell("writeRefused", range),
-        publish: (database, last) => peer.call("publish", database, last),
         segmentFull: (segment) => peer.tell("releaseSegment", segment),
         sparesWanted: () => peer.tell("makeSpares"),
         propose: (database, bytes) =>
@@ -132,9 +133,6 @@ export class Threads {
         },
         inUse: (database) => halting().inUse(database),
         giveBack: (...given) => halting().giveBack(...given),
-        holdLockFile: (database) => peer.call("holdLockFile", database),
-        lockFileGranted: (...given) => peer.tell("lockFileGranted", ...given),
-        letLockFileGo: (database) => peer.tell("letLockFileGo", database),
       },
       (error) => {
         this.#passing.resolve(error.message)
@@ -177,22 +175,24 @@ export class Threads {
     const filter = role.kind === "primary" ? undefined : role.databases
     const { fs, peer } = this
     const recent = databases.recent.memory
+    const between = new MessageChannel()
     const believed = await Promise.all([
-      fs.start({
-        ...shared,
-        recent,
-        fuseDebug,
-        forwardWrites,
-        readOnlyOpens,
-        sync: options.sync?.mode,
-      }),
-      peer.call("start", {
-        ...shared,
-        databases: filter,
-        fuseDir,
-        hostname,
-        mailboxFd: fs.mailboxFd,
-      }),
+      fs.start(
+        {
+          ...shared,
+          recent,
+          fuseDebug,
+          forwardWrites,
+          readOnlyOpens,
+          sync: options.sync?.mode,
+        },
+        between.port1,
+      ),
+      peer.call(
+        "start",
+        { ...shared, databases: filter, fuseDir, hostname, mailboxFd: fs.mailboxFd },
+        between.port2,
+      ),
     ])
     this.#recovered.resolve()
     return believed.flat()

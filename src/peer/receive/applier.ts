@@ -39,10 +39,14 @@ export interface Applier {
    * locked out as in WAL mode.
    */
   yield(): boolean
-  /** Opens the files that keep clients from taking an existing WAL away. */
+  /** Opens the files that keep clients from taking an existing WAL away, and lets readers see what is in it. */
   attach(): Promise<void>
+  /** False when a client has kept attach() from that. Call it again then. */
+  readonly isShown: boolean
   /** Opens the WAL and its index anew: the kernel then has them open in another way (mount/files/passed-entry.ts). */
   reopen(): Promise<void>
+  /** Builds the index of the WAL anew if a client has left a wrong one. */
+  mendIndex(): Promise<void>
   /** Continues with the files that clients find, when somebody has taken the names of the open ones away. */
   rejoin(changes: Changes): Promise<void>
   /** The content of the WAL, for the thread that continues; nothing is applied from here on. */

@@ -115,10 +115,19 @@ export class DatabaseApplier implements Applier {
     if (this.#context.isWriteHeld?.() === true) await this.#wal.repairIndex(this.#pageSize)
   }
 
+  get isShown(): boolean {
+    return this.#findMode() === "rollback" || this.#wal.isShown
+  }
+
   async reopen(): Promise<void> {
     if (this.#lock !== undefined || !this.#files.hasWalIndex) return
     this.#files.closeWal()
     await this.#wal.attach()
+  }
+
+  async mendIndex(): Promise<void> {
+    const isOpen = this.#lock === undefined && this.#files.hasWalIndex && this.#files.areNamed
+    if (isOpen && this.#findMode() !== "rollback") await this.#wal.mendIndex(this.#pageSize)
   }
 
   async rejoin(changes: Changes): Promise<void> {

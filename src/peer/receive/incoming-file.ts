@@ -1,7 +1,7 @@
 /**
  * An LTX file on its way in from the primary: verified while it arrives, stored when it is whole.
  *
- *   receiving ── push()… ──▶ receiving ── finish() ──▶ whole ── store() ──▶ durable ── complete() ──▶ in its place
+ *   receiving ── push()… ──▶ receiving ── finish() ──▶ whole ── store() ──▶ in the log ── complete() ──▶ in its place
  *       └──────────────────── discard() ──────────────────────────────────▶ gone
  *
  * A small file stays in memory until it is stored and costs one durable write. A large one is spooled beside its final
@@ -120,8 +120,8 @@ export class IncomingFile {
     })
   }
 
-  /** Makes the file part of the log, durably. */
-  store(): void {
+  /** Makes the file part of the log: durably, or with `isLater` at complete() or at the log's sync(). */
+  store(isLater: boolean): void {
     assert(this.#image === undefined, "a snapshot takes over")
     const { minTxid, maxTxid } = this.header
     const path = this.#ltx.filePath(minTxid, maxTxid)
@@ -131,7 +131,7 @@ export class IncomingFile {
       const log = minTxid === maxTxid ? this.#log : directLog
       const file = log.begin(this.database, maxTxid, path)
       for (const part of this.#parts) file.append(part)
-      file.commit()
+      file.commit(isLater)
     } else {
       this.#spool.commit()
       renameFile("ltx:rename", this.#spoolPath, path)
@@ -153,7 +153,7 @@ export class IncomingFile {
     readLtxFile(this.#ltx.filePath(minTxid, maxTxid), on)
   }
 
-  /** Gives a stored file its name in the log. Nobody waits for that. */
+  /** Makes a stored file durable, if it is not, and gives it its name in the log. */
   complete(): void {
     this.#parts.length = 0
     this.#log.materialize(this.database)

@@ -1,11 +1,17 @@
 /**
  * One database on a replica: what has come from the primary, in order, and nothing else.
  *
- *   accept(): a transaction: check that it follows on ─▶ store it durably ─▶ apply it ─▶ set the position
+ *   accept(): a transaction: check that it follows on ─▶ store it ─▶ apply it, set the position ─▶ make it durable
  *             a snapshot: check it ─▶ keep what would be lost ─▶ decide ─▶ switch the files, set the position ─▶ done
  *
  * Files are accepted one after the other. One that does not follow on is refused and changes nothing; the main thread
- * then reconnects with our position, and the primary answers with what follows on it. A snapshot has arrived as a whole
+ * then reconnects with our position, and the primary answers with what follows on it.
+ *
+ * Readers need not wait for the disk, because the primary has the transaction: a power cut here takes the last one at
+ * most, and the node is behind by that. Before the database file gets anything of it, it is durable; and at once where
+ * somebody counts on that (--sync-replicas), or where nothing can be shown before (a new database, a drop).
+ *
+ * A snapshot has arrived as a whole
  * database file: clients are locked out for a few renames, however large it is (diverged/takeover.ts).
  */
 import type { FrozenView } from "../../capture/frozen-view.ts"
@@ -34,13 +40,17 @@ import { SnapshotTakeover, type SnapshotTakeoverContext } from "./snapshot-takeo
 export interface ReplicaDatabaseContext extends SnapshotTakeoverContext {
   /** Makes received transactions durable. */
   readonly transactions: TransactionLog
+  /** Whether somebody waits for what is durable here. */
+  acknowledges(): boolean
   makeApplier(file: BackedFile, view: ClientView): Applier
   /** Changes the files while no client is in a transaction, and makes clients and kernel forget the old ones. */
   switchFiles(files: FileSwitch): Promise<void>
   /** What was accepted is durable up to there. */
   stored(pos: Pos): void
-  /** The database has the state; clients see it when this returns. */
+  /** The database has the state; clients see it when this returns. The last LTX file may not be there yet. */
   setPosition(name: string, state: HistoryState): void
+  /** The last LTX file is there. */
+  completed(name: string): void
   /** The database's file is gone. */
   dropped(name: string): void
 }
@@ -70,7 +80,10 @@ export class ReplicaDatabase {
   readonly #views = new FrozenViews()
   /** Tells snapshots that are being sent. */
   readonly #changes: Changes = {
-    overwriting: (offset, size) => this.#views.saveRange(offset, size),
+    overwriting: (offset, size) => {
+      this.#context.transactions.sync(this.name)
+      this.#views.saveRange(offset, size)
+    },
     loseWal: () => this.#views.loseWal(),
   }
   #unfinished: SnapshotTakeover | undefined
@@ -129,9 +142,18 @@ export class ReplicaDatabase {
     if (this.#state.commit > 0) await this.#applier.attach()
   }
 
+  /** Whether readers see the last transaction. When not, attach() tries again. */
+  get isShown(): boolean {
+    return this.#state.commit === 0 || this.#applier.isShown
+  }
+
   /** Opens the WAL and its index anew, as new clients do. */
   async reopen(): Promise<void> {
     if (this.#state.commit > 0) await this.#applier.reopen()
+  }
+
+  async mendIndex(): Promise<void> {
+    if (this.#state.commit > 0) await this.#applier.mendIndex()
   }
 
   detach(): void {
@@ -156,6 +178,7 @@ export class ReplicaDatabase {
         `Cannot take writes of "${this.name}": its last transaction could not be applied, see the log`,
       )
     }
+    this.#context.transactions.sync(this.name) // whoever has it next writes to the database file
     this.#views.break()
     const isThere = this.#state.commit > 0
     const { wal, isWalOpen } = isThere
@@ -188,6 +211,7 @@ export class ReplicaDatabase {
     const { dataDir } = this.#context
     const { commit, pageSize } = this.#state
     if (commit === 0 || !this.#file.open()) return
+    this.#context.transactions.sync(this.name)
     this.#applier.settle()
     if (this.#file.size() !== commit * pageSize) return // an apply was cut short; recovery finishes it
     this.#file.sync()
@@ -203,38 +227,46 @@ export class ReplicaDatabase {
       await this.#replace(incoming)
       return this.#context.stored(this.pos)
     }
-    incoming.store()
-    this.#context.stored(incoming.posAfter)
+    const isNew = this.#state.commit === 0
+    const isLater = !isNew && header.commit > 0 && !this.#context.acknowledges()
+    incoming.store(isLater)
+    if (!isLater) this.#context.stored(incoming.posAfter)
     const applied = () => {
       this.#advance(incoming)
       this.#context.setPosition(this.name, this.#state)
     }
     if (header.commit === 0) {
-      this.#complete(incoming)
-      return this.#drop(applied)
+      const isComplete = this.#complete(incoming)
+      this.#drop(applied)
+      if (isComplete) this.#context.completed(this.name)
+      return
     }
     const transaction: ReceivedTransaction = {
       header,
       readPages: (take) => incoming.read({ page: take }),
-      isNew: this.#state.commit === 0,
+      isNew,
       pgnos: incoming.sums.pgnos(),
       ...this.#changes,
       applied,
     }
     this.#unapplied = {
       posAfter: incoming.posAfter,
-      apply: () => {
+      apply: async () => {
         incoming.complete()
         const readPages: ReceivedTransaction["readPages"] = (take) =>
           incoming.readStored({ page: take })
-        return this.#applier.apply({ ...transaction, readPages })
+        await this.#applier.apply({ ...transaction, readPages })
+        this.#context.completed(this.name)
       },
     }
+    let isComplete = false
     try {
       await this.#applier.apply(transaction)
     } finally {
-      this.#complete(incoming)
+      isComplete = this.#complete(incoming)
     }
+    if (isComplete) this.#context.completed(this.name)
+    if (isComplete && isLater) this.#context.stored(incoming.posAfter)
     this.#context.log.trace("applied", {
       db: this.name,
       pos: formatPos(incoming.posAfter),
@@ -248,15 +280,17 @@ export class ReplicaDatabase {
     if (half !== undefined && !posEquals(half.posAfter, posAfter)) await half.apply()
   }
 
-  /** The transaction is already durable. This is retried before the next one. */
-  #complete(incoming: IncomingFile): void {
+  /** False when that is to be tried again before the next one: without it that one is refused. */
+  #complete(incoming: IncomingFile): boolean {
     try {
       incoming.complete()
+      return true
     } catch (error) {
-      this.#context.log.warn("cannot make an LTX file, its transaction is in the commit log", {
+      this.#context.log.warn("cannot make the LTX file of a transaction, trying again", {
         db: this.name,
         error,
       })
+      return false
     }
   }
 
@@ -322,6 +356,7 @@ export class ReplicaDatabase {
           this.#disguise = disguise ?? this.#disguise
           try {
             this.#context.setPosition(this.name, this.#state)
+            this.#context.completed(this.name)
           } finally {
             this.#openAnew(isWalOpen) // lets clients in
           }

@@ -21,6 +21,7 @@ import { sleep, systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { Logger } from "../../lib/log.ts"
 import type { Sender } from "../../lib/port.ts"
+import type { Pos } from "../../ltx/pos.ts"
 import type { FsThreadOfPeer } from "../../mount/contract.ts"
 import { isOnlyDrop } from "../../recovery/dropped-database.ts"
 import { removeEmptyDatabase } from "../../recovery/empty-database.ts"
@@ -42,6 +43,8 @@ import { switchFiles } from "./file-switch.ts"
 import { type ClientView, ReplicaDatabase } from "./replica-database.ts"
 
 const ATTACH_MS_MAX = 1000
+/** Between two attempts to let readers see the last transaction of a client. */
+const SHOW_AGAIN_MS = 100
 
 export interface ReplicaDatabasesContext {
   readonly fuseDir: string
@@ -103,7 +106,7 @@ export class ReplicaDatabases {
     this.#recovered.delete(name)
     if (state !== undefined) {
       this.#recovered.set(name, state)
-      this.#setPosition(name, state)
+      this.#setPosition(name, state, state.pos)
     }
     return { kind: "taken", isBelieved }
   }
@@ -190,6 +193,7 @@ export class ReplicaDatabases {
         dataDir,
         clock: systemClock,
         transactions: this.#commitLog ?? directLog,
+        acknowledges: () => this.#context.flags.acknowledges,
         log,
         makeApplier: (database, view) =>
           new DatabaseApplier({
@@ -218,7 +222,11 @@ export class ReplicaDatabases {
         stored: (pos) => {
           if (this.#context.flags.acknowledges) this.#context.main.tell("stored", name, pos)
         },
-        setPosition: (_, state) => this.#setPosition(name, state),
+        setPosition: (_, state) => this.#setPosition(name, state, undefined),
+        completed: () => {
+          const slot = positions.find(name)
+          if (slot !== undefined) positions.markStored(slot)
+        },
         dropped: () => {
           fs.tell("dropped", name)
           cache.forgetName(name)
@@ -251,14 +259,15 @@ export class ReplicaDatabases {
     return { dataDir, fuseDir, cache: cache.kernel, clock: systemClock, log, signal, onWaiting }
   }
 
-  #setPosition(name: string, state: HistoryState): void {
+  /** `stored`: see Positions.write(). */
+  #setPosition(name: string, state: HistoryState, stored: Pos | undefined): void {
     const { positions, flags, cache, main } = this.#context
     const isNew = positions.find(name) === undefined
     const slot = positions.add(name)
     const comes = isNew || positions.read(slot).commit === 0
     // Before and after: whoever sees the position finds the file, and the kernel never keeps saying that there is none.
     if (comes) cache.forgetName(name)
-    positions.write(slot, state, state.pos)
+    positions.write(slot, state, stored)
     if (comes) cache.forgetName(name)
     if (flags.raiseChanged()) main.tell("changed")
   }
@@ -375,6 +384,19 @@ export class ReplicaDatabases {
         await this.#databases.get(name)?.reopen()
       } catch (error) {
         this.#context.log.warn("cannot keep the WAL of a database", { db: name, error })
+      }
+    })
+  }
+
+  /** Looks whether a client has left a wrong index of the database's WAL, when nothing else is under way for it. */
+  mendIndex(name: string): void {
+    if (this.known(name) === undefined || !this.isHere(name)) return
+    this.enqueue(name, async () => {
+      if (!this.isHere(name)) return
+      try {
+        await this.#databases.get(name)?.mendIndex()
+      } catch (error) {
+        this.#context.log.warn("cannot look at the index of a WAL", { db: name, error })
       }
     })
   }
@@ -497,6 +519,25 @@ export class ReplicaDatabases {
       attached.resolve()
     })
     await Promise.race([attached.promise, sleep(systemClock, ATTACH_MS_MAX)])
+    void attached.promise.then(() => this.#show(database)).catch(() => {}) // the node stops
+  }
+
+  /** A client that holds WRITE keeps readers from the last transaction: until it lets go, and not until the next one. */
+  async #show(database: ReplicaDatabase): Promise<void> {
+    const { log, signal } = this.#context
+    const { name } = database
+    const isHere = () => this.#databases.get(name) === database
+    while (isHere() && !database.isShown) {
+      await sleep(systemClock, SHOW_AGAIN_MS, signal)
+      this.enqueue(name, async () => {
+        try {
+          if (isHere()) await database.attach()
+        } catch (error) {
+          log.debug("cannot publish the last transaction, trying again", { db: name, error })
+        }
+      })
+      await this.#queues.get(name)
+    }
   }
 
   /** Closes everything that is open in the mount. */

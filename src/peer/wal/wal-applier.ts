@@ -62,7 +62,7 @@ const DRAIN_MS_MAX = 100
 /** A client that has WRITE for longer is in a transaction of its own. */
 const PATIENCE_MS = 20
 /** For a client whose request has just failed: it undoes its transaction, and lets WRITE go. */
-const PUBLISH_MS = 500
+export const PUBLISH_MS = 500
 /** Not the first: readers share it when no other is available. */
 const PIN_MARKS = [4, 3, 2]
 
@@ -126,12 +126,21 @@ export class WalApplier {
   }
 
   async attach(): Promise<void> {
+    await this.#attachFiles()
+    await this.#publishRest()
+  }
+
+  async #attachFiles(): Promise<void> {
     if (!(await this.#context.files.attach(true))) return
     this.wal.file.close() // before that, clients could take its name away
     this.wal.file.create() // later writes are read again, whatever becomes of the name
     this.#pin = undefined
     if (this.#last !== undefined && !this.#isThere(this.#last)) this.#lose()
-    await this.#publishRest()
+  }
+
+  /** False when a client has kept this from being published, so that readers do not see the last transaction. */
+  get isShown(): boolean {
+    return !this.#mayBeUnpublished
   }
 
   /**
@@ -152,7 +161,7 @@ export class WalApplier {
         hasWrite = this.#tryLockWrite(shm)
         return hasWrite || isLate
       })
-      if (!hasWrite) return // its next transaction does it
+      if (!hasWrite) return // the next attempt does it, or the next transaction
       try {
         const state = index.read()
         if (state !== undefined && isBehind(state.header, this.#last)) this.#publish(index, state)
@@ -170,10 +179,25 @@ export class WalApplier {
     index.makeReadable()
   }
 
+  /** Between transactions: who opens the database next is to find the index true. Not while a client has WRITE. */
+  async mendIndex(pageSize: number): Promise<void> {
+    const { shm, index } = this.#context.files.walIndex
+    const isWrong = () => {
+      const header = index.read()?.header
+      return header !== undefined && this.#isWrong(header)
+    }
+    if (this.#mayBeUnpublished || !isWrong() || !this.#tryLockWrite(shm)) return
+    try {
+      if (isWrong()) await this.#mend(shm, index, pageSize)
+    } finally {
+      this.#releaseWrite(shm)
+    }
+  }
+
   /** False when clients do not see it, because the open files no longer have their names. */
   async apply(transaction: ReceivedWalTransaction): Promise<boolean> {
     const { files } = this.#context
-    await this.attach()
+    await this.#attachFiles()
     const { shm, index } = files.walIndex
     const hasWrite = await this.#lockWrite(shm, index)
     try {
@@ -329,6 +353,7 @@ export class WalApplier {
   ): Promise<WalIndexState> {
     let state = index.read() ?? (await this.#recover(shm, index, pageSize))
     if (hasWrite && isBehind(state.header, this.#last)) state = this.#publish(index, state)
+    if (hasWrite && this.#isWrong(state.header)) state = await this.#mend(shm, index, pageSize)
     this.#adopt(state.header, restarting)
     this.#takePin(shm, index)
     // A client that has it releases it when its first write fails.
@@ -426,6 +451,13 @@ export class WalApplier {
     this.#attempt = undefined
   }
 
+  /** WRITE is held. */
+  #mend(shm: Fd, index: WalIndexFile, pageSize: number): Promise<WalIndexState> {
+    const { log, name } = this.#context
+    log.warn("a client has left a wrong index of a WAL, it is built anew", { db: name })
+    return this.#recover(shm, index, pageSize)
+  }
+
   async #recover(shm: Fd, index: WalIndexFile, pageSize: number): Promise<WalIndexState> {
     const { clock, signal } = this.#context
     await untilLocked({ clock, signal }, () => tryTake(shm, CKPT, RECOVER))
@@ -456,6 +488,18 @@ export class WalApplier {
     restarting()
     this.wal.clear()
     this.#last = header
+  }
+
+  /**
+   * Whether the index says what nobody can have made so: clients of a replica write no frames, and the WAL is the one
+   * that this thread has written. Only the index is open to them.
+   */
+  #isWrong(header: WalIndexHeader): boolean {
+    const last = this.#last
+    if (last === undefined || endsAt(header, last)) return false
+    if (this.#attempt !== undefined && endsAt(header, this.#attempt.header)) return false
+    const hasStartedOver = header.frameCount === 0 && this.wal.isWritten
+    return !hasStartedOver && this.#isThere(last)
   }
 
   #changed(): LitefsError {

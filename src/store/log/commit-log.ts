@@ -8,6 +8,10 @@
  *
  *   begin() ─▶ append()… ─▶ commit(): durable, the client is answered ─▶ makeFiles(): the LTX file is there
  *
+ * A transaction that another node has durably may be shown before it is durable here: commit(true) only writes its
+ * record. sync(), materialize() and makeFiles() make it durable. Nothing else is written to the log meanwhile, so a
+ * power cut takes the last transaction at most.
+ *
  * A file that cannot be made (its directory is gone, or may not be written) concerns its database alone. Each database
  * has at most one transaction without a file, or those that a recovery could not place:
  *
@@ -46,6 +50,10 @@
  * erasure succeeds the log takes nothing. If the node ends before, a recovery may find the record: it is then the last
  * transaction of its database, whole, its client was told of an I/O error, and no transaction follows it.
  *
+ * The same goes for a record that was written to be synced later, and could not be: it leaves the log, and its
+ * transaction is in memory alone until its LTX file is made, durably. Its database takes nothing meanwhile, and clear()
+ * refuses, because whoever opens the log next would not find it.
+ *
  * Numbers are little endian. Sequence, run and CRC tell a record from older bytes behind it. A transaction that exceeds
  * the size of a record goes to its LTX file directly, with a sync.
  */
@@ -81,8 +89,8 @@ const RECORD_SIZE_MAX = 1024 * 1024
 /** Writes one transaction. */
 export interface TransactionWriter {
   readonly append: (bytes: Uint8Array) => void
-  /** Durable when this returns. */
-  commit(): void
+  /** Durable when this returns, or with `isLater` when the log's sync() has: a log may make it durable at once. */
+  commit(isLater?: boolean): void
   /** Leaves nothing of it. Does not throw. */
   discard(): void
 }
@@ -94,6 +102,8 @@ export interface TransactionLog {
    * one. Call it before a transaction of the database is made durable without the log.
    */
   materialize(database: string): void
+  /** Makes the last transaction of the database durable. Call it before the database file has anything of it. */
+  sync(database: string): void
   /** Recovery needs nothing of the past any more; see CommitLog.clear(). */
   clear(): void
   /** `path` is where the LTX file belongs. One transaction at a time. */
@@ -143,7 +153,9 @@ interface Pending {
   /** The record buffer that holds `ltx`; undefined: it is a copy. */
   record: Region | undefined
   ltx: Uint8Array // empty when make() reads the log
-  readonly segments: readonly number[] // that have the records
+  segments: readonly number[] // that have the records; none: it is here alone
+  /** Where its record is in the current segment, until that is synced. */
+  unsynced: number | undefined
   problem: Error | undefined // of the last attempt
   make(spares: SpareFiles | undefined): void
 }
@@ -179,8 +191,8 @@ export class CommitLog implements TransactionLog {
     }
     for (const { database, segments, problem, place } of unplaced) {
       const ltx = new Uint8Array(0)
-      const pending = { database, record: undefined, ltx, segments, problem, make: place }
-      this.#pending.set(database, pending)
+      const nowhere = { record: undefined, unsynced: undefined }
+      this.#pending.set(database, { ...nowhere, database, ltx, segments, problem, make: place })
     }
     this.#startOver()
     for (const [index, fd] of this.#segments.entries()) {
@@ -206,12 +218,13 @@ export class CommitLog implements TransactionLog {
       record.bytes.set(bytes, size)
       size += bytes.length
     }
-    const commit = () => {
+    const commit = (isLater = false) => {
       // Not earlier: a rollback writes nothing, and must not fail for want of space.
       this.materialize(database)
       if (large === undefined && this.#hasRoom(size)) {
-        this.#write(record, txid, nameSize, size)
-        this.#setLast(database, path, record, record.bytes.subarray(start, size))
+        const unsynced = isLater ? this.#offset : undefined
+        this.#write(record, txid, nameSize, size, isLater)
+        this.#setLast(database, path, record, record.bytes.subarray(start, size), unsynced)
         return
       }
       if (large === undefined) {
@@ -276,6 +289,13 @@ export class CommitLog implements TransactionLog {
     )
   }
 
+  sync(database: string): void {
+    const pending = this.#pending.get(database)
+    if (pending === undefined) return
+    this.#syncRecord(pending)
+    if (pending.segments.length === 0) this.materialize(database)
+  }
+
   /**
    * Makes the LTX file of the last transaction, after its client was answered, and also tries to make missing ones when
    * `isRetry`. Throws only when the record of a refused transaction cannot be erased.
@@ -290,9 +310,11 @@ export class CommitLog implements TransactionLog {
   /**
    * Makes every LTX file durable by itself and leaves nothing in the log: at a clean stop, and before a history is
    * replaced by another, whose TXIDs may be the same. A segment with the record of a missing file stays as it is.
+   * Throws when a transaction is neither in the log nor in a file.
    */
   clear(): void {
     this.makeFiles(true)
+    for (const database of [...this.#pending.keys()]) this.sync(database)
     syncFileSystem("log:syncfs", this.#options.root)
     for (const [index, fd] of this.#segments.entries()) {
       if (fd === undefined) continue // others prepare it, and it starts empty
@@ -307,10 +329,16 @@ export class CommitLog implements TransactionLog {
     for (const fd of this.#segments) if (fd !== undefined) closeFile(fd)
   }
 
-  #setLast(database: string, path: string, record: Region, ltx: Uint8Array): void {
+  #setLast(
+    database: string,
+    path: string,
+    record: Region,
+    ltx: Uint8Array,
+    unsynced: number | undefined,
+  ): void {
     const last: Pending = {
-      ...{ database, record, ltx, segments: [this.#segment], problem: undefined },
-      make: (spares) => makeFile(path, last.ltx, spares),
+      ...{ database, record, ltx, segments: [this.#segment], unsynced, problem: undefined },
+      make: (spares) => makeFile(path, last.ltx, spares, last.segments.length === 0),
     }
     this.#pending.set(database, last)
     this.#last = last
@@ -337,6 +365,7 @@ export class CommitLog implements TransactionLog {
   #attempt(pending: Pending): Error | undefined {
     const { spares } = this.#options
     try {
+      this.#syncRecord(pending)
       try {
         pending.make(spares)
       } catch (error) {
@@ -419,7 +448,33 @@ export class CommitLog implements TransactionLog {
     return this.#segments[segment] !== undefined
   }
 
-  #write(record: Region, txid: Txid, nameSize: number, size: number): void {
+  /** Only the last record can be unsynced. When this throws, it has left the log. */
+  #syncRecord(pending: Pending): void {
+    const { unsynced } = pending
+    if (unsynced === undefined) return
+    pending.unsynced = undefined
+    try {
+      syncData("log:fsync", this.#segments[this.#segment] as Fd)
+    } catch (error) {
+      pending.segments = []
+      this.#offset = unsynced
+      this.#sequence -= 1n
+      this.#refuseLast()
+      throw error
+    }
+  }
+
+  /** The record at the end of the log must not count. */
+  #refuseLast(): void {
+    this.#isRefusedThere = true
+    try {
+      this.#eraseRefused()
+    } catch {
+      // The disk takes neither. A later call tries again.
+    }
+  }
+
+  #write(record: Region, txid: Txid, nameSize: number, size: number, isLater: boolean): void {
     const view = new DataView(record.bytes.buffer, record.bytes.byteOffset, RECORD_HEADER_SIZE)
     view.setUint32(0, RECORD_MAGIC, true)
     view.setUint32(4, size, true)
@@ -431,15 +486,10 @@ export class CommitLog implements TransactionLog {
     const fd = this.#segments[this.#segment] as Fd
     try {
       writeAt("log:write", fd, record.address, size, this.#offset)
-      syncData("log:fsync", fd)
+      if (!isLater) syncData("log:fsync", fd)
       this.#checkMayCommit()
     } catch (error) {
-      this.#isRefusedThere = true
-      try {
-        this.#eraseRefused()
-      } catch {
-        // The disk takes neither. A later call tries again.
-      }
+      this.#refuseLast()
       throw error
     }
     this.#offset += roundUp(size)
@@ -459,11 +509,17 @@ export class CommitLog implements TransactionLog {
   }
 }
 
-function makeFile(path: string, ltx: Uint8Array, spares: SpareFiles | undefined): void {
+function makeFile(
+  path: string,
+  ltx: Uint8Array,
+  spares: SpareFiles | undefined,
+  isDurable: boolean,
+): void {
   const file = new LtxFileWriter(path, spares)
   try {
     file.append(ltx)
-    file.finish()
+    if (isDurable) file.commit()
+    else file.finish()
   } catch (error) {
     file.discard()
     throw error
@@ -483,6 +539,7 @@ export function roundUp(size: number): number {
 /** Writes every transaction straight to its LTX file, with a sync: the log of a node without a commit log. */
 export const directLog: TransactionLog = {
   materialize() {},
+  sync() {},
   clear() {},
   begin(_database, _txid, path) {
     const file = new LtxFileWriter(path)

@@ -37,6 +37,10 @@ export class GatedLog implements TransactionLog {
     this.#log?.materialize(database)
   }
 
+  sync(database: string): void {
+    this.#log?.sync(database)
+  }
+
   clear(): void {
     this.#log?.clear()
   }

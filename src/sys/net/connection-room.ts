@@ -23,6 +23,8 @@ export interface ConnectionRoomOptions {
   readonly descriptorsLeft: number
   /** Whether who comes is taken all the same, to the last descriptor and the spare ones: to be told what is wrong. */
   readonly takesLast: boolean
+  /** Whether who comes is refused while all others have been idle since a later time than now, or never are. */
+  readonly sparesBusy: boolean
   readonly clock: Clock
   readonly log: Logger
 }
@@ -69,11 +71,11 @@ export class ConnectionRoom<T extends Guest> {
 
   /** It comes from an address. False: the connection is to be broken. */
   enter(guest: T, from: string): boolean {
-    const { countMax, clock, descriptorsLeft } = this.#options
+    const { countMax, descriptorsLeft } = this.#options
     const isFull = this.#room.size >= countMax
     if (isFull) this.#say("there are as many as are taken", { countMax, from })
     if (!this.#makeDescriptors(descriptorsLeft, from)) return false
-    const hasEntered = this.#room.enter(guest, clock.monotonicMs())
+    const hasEntered = this.#room.enter(guest, this.#idleUntilMs)
     if (hasEntered) this.#acceptOrHold()
     return hasEntered
   }
@@ -82,12 +84,17 @@ export class ConnectionRoom<T extends Guest> {
     this.#room.leave(guest)
   }
 
+  get #idleUntilMs(): number {
+    const { sparesBusy, clock } = this.#options
+    return sparesBusy ? clock.monotonicMs() : Number.POSITIVE_INFINITY
+  }
+
   /** False when fewer files than `count` can be opened, and nobody could give way. */
   #makeDescriptors(count: number, from?: string): boolean {
     for (let tries = 0; tries <= count; tries++) {
       if (canOpen(count)) return true
       this.#say("no more files can be opened, raise the limit (ulimit -n)", { from })
-      if (!this.#room.makeRoom(this.#options.clock.monotonicMs())) break
+      if (!this.#room.makeRoom(this.#idleUntilMs)) break
     }
     // One is for the next connection: it is accepted before anybody can refuse it.
     return this.#options.takesLast && (canOpen(1) || makeRoom("accept", Errno.EMFILE))

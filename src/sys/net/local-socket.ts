@@ -6,6 +6,7 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  readFileSync,
   renameSync,
   rmSync,
 } from "node:fs"
@@ -29,6 +30,31 @@ export function reachable(path: string): ReachablePath {
   }
 }
 
+const MADE_IN = ".new"
+const MADE_AS = "s"
+
+/**
+ * Paths at which sockets of bindPrivately() listen, of every process that shares our network: proc_net(5) tells where
+ * they were bound. Those with a long path are missing.
+ */
+export function boundSockets(): string[] {
+  try {
+    return readFileSync("/proc/net/unix", "utf8").split("\n").flatMap(boundPath)
+  } catch {
+    return []
+  }
+}
+
+/** Of a line: address, references, protocol, flags, type, state, inode, path. */
+function boundPath(line: string): string[] {
+  const [, flags, path] = /^\S+ \S+ \S+ (\S+) \S+ \S+ +\d+ (\/.*)$/.exec(line) ?? []
+  const end = `${MADE_IN}/${MADE_AS}`
+  const isListening = (Number.parseInt(flags ?? "0", 16) & SO_ACCEPTCON) !== 0
+  return isListening && path?.endsWith(end) ? [path.slice(0, -end.length)] : []
+}
+
+const SO_ACCEPTCON = 0x10000
+
 /**
  * Has `bind` make a socket and puts it at the path, in place of any file there. From the beginning only our own user
  * may connect: the socket is made in a directory that nobody else can look into. Throws when a directory is there.
@@ -37,7 +63,7 @@ export async function bindPrivately(
   path: string,
   bind: (path: string) => Promise<void>,
 ): Promise<void> {
-  const directory = `${path}.new`
+  const directory = `${path}${MADE_IN}`
   if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) {
     const problem = "it is a directory, it should be a socket, or not be there"
     throw new LitefsError("unavailable", `Cannot listen at "${path}": ${problem}`)
@@ -45,7 +71,7 @@ export async function bindPrivately(
   rmSync(directory, { recursive: true, force: true })
   mkdirSync(directory, { mode: 0o700 })
   try {
-    const made = join(directory, "s")
+    const made = join(directory, MADE_AS)
     using way = reachable(made)
     await bind(way.path)
     chmodSync(made, 0o600)

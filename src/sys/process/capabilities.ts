@@ -13,6 +13,7 @@ const NAMES = [
   .join(" ")
   .split(" ")
 
+export const CHOWN = 1n << BigInt(NAMES.indexOf("CHOWN"))
 const SYS_PTRACE = 1n << BigInt(NAMES.indexOf("SYS_PTRACE"))
 const SYS_ADMIN = 1n << BigInt(NAMES.indexOf("SYS_ADMIN"))
 
