@@ -73,6 +73,7 @@ const { values } = parseArgs({
     minutes: { type: "string" },
     only: { type: "string" },
     mode: { type: "string" },
+    capture: { type: "string" }, // strict: nobody writes past a node that is not told to allow it
     rounds: { type: "string" }, // of each job
     mib: { type: "string" }, // that a database grows to before it shrinks
     at: { type: "string" }, // the node that has faults
@@ -122,6 +123,9 @@ const sizeMiB = values.mib === undefined ? SHRINK_MIB : numberOf("mib", values.m
 const kinds = values.only === undefined ? KINDS : [oneOf("only", values.only, KINDS)]
 const allModes: readonly Mode[] = [...MODES, "mixed"]
 const modes = values.mode === undefined ? allModes : [oneOf("mode", values.mode, allModes)]
+if (values.capture !== undefined) {
+  process.env.LITEFS_CAPTURE = oneOf("capture", values.capture, ["auto", "strict"])
+}
 console.log(`seed ${seed}`)
 
 const jobs: Job[] = kinds.flatMap((kind) =>
@@ -365,7 +369,8 @@ async function cutPower(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
   const synchronous = random.pick(["full", "normal"] as const)
   const node = random.pick(["primary", "primary", "replica"] as const)
   const maintains = random.below(2) === 0
-  const capture = random.pick(["strict", "behind"] as const)
+  const picked = random.pick(["strict", "behind"] as const)
+  const capture = values.capture === "strict" ? "strict" : picked
   const common = { random, mode, synchronous, node, capture, maintains, result }
   await powerCut({ ...common, transactions: 100, cuts: 150 })
   job.result.kills += result.cuts + result.recoveryCuts + result.recoveryFaults

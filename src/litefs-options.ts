@@ -35,8 +35,7 @@ export interface LiteFSOptions {
    * undefined: when this node is no candidate and forwards no writes.
    */
   readonly readOnlyOpens?: boolean
-  /** On the primary, clients write to WALs past the daemon, which captures behind them (mount/bypass.ts). */
-  readonly capturesBehind?: boolean
+  readonly capture: CaptureOptions
   /** Commits of a primary wait for replicas; undefined: they do not. */
   readonly sync?: SyncOptions
   /** Whether other users may use the mount, as owners and modes allow; undefined: when this user is root. */
@@ -106,6 +105,16 @@ export interface RetentionOptions {
   readonly intervalMs: number
   /** Bytes of LTX files of one database that are kept beyond their age for replicas that lack them. */
   readonly sizeMax: number
+}
+
+/**
+ * `behind`: on the primary, clients write to WALs past the daemon, which captures behind them (mount/bypass.ts).
+ * `strict`: each of their writes is a request. Without passthrough, everybody is strict.
+ */
+export interface CaptureOptions {
+  readonly wanted: "auto" | "behind" | "strict"
+  /** With `auto`: why these options need `strict`. */
+  readonly obstacle?: string
 }
 
 export interface SyncOptions {

@@ -202,6 +202,7 @@ export class LiteFS {
     log.info("mounted", {
       ...{ dir: options.fuseDir, role: isPrimary ? "primary" : "replica" },
       http: `${options.httpAddr.host}:${frontDoor.port}`,
+      capture: storage.threads.capture?.mode,
     })
 
     membership.watch()

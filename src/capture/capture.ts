@@ -44,7 +44,12 @@ import type { History } from "./history.ts"
 import { JournalTracker } from "./journal-tracker.ts"
 import { Overlay } from "./overlay.ts"
 import type { Replacement } from "./replacement.ts"
-import { type LastTransaction, type Published, WalTracker } from "./wal-tracker.ts"
+import {
+  CANNOT_INVALIDATE,
+  type LastTransaction,
+  type Published,
+  WalTracker,
+} from "./wal-tracker.ts"
 
 const HEADER_SIZE = 100
 const header = allocate(4096)
@@ -75,6 +80,8 @@ export interface WritersPast {
   readonly areThere: boolean
   /** Undefined: there is no wal-index that tells. Another word: one that changes just now. */
   published(): Published | "changing" | undefined
+  /** Whether the thread's process holds WRITE. */
+  isWriter(thread: number): boolean
 }
 
 export class Capture {
@@ -162,8 +169,25 @@ export class Capture {
   /** The client syncs the WAL: it commits, and publishes that afterwards. */
   walSyncing(thread: number): void {
     const before = this.history.pos.txid
-    this.follow(true)
+    try {
+      this.assertUsable()
+      this.follow(true)
+    } catch (error) {
+      this.#refuseCommit(thread)
+      throw error
+    }
     if (this.history.pos.txid !== before) this.#unpublishedBy = thread
+  }
+
+  #refuseCommit(thread: number): void {
+    if (this.#past?.isWriter(thread) !== true) return
+    const published = this.#past.published()
+    if (published === undefined || published === "changing") return
+    try {
+      this.#wal.refuse(published)
+    } catch (error) {
+      this.#log.error(CANNOT_INVALIDATE, { db: this.history.name, error })
+    }
   }
 
   /**

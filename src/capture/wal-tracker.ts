@@ -96,8 +96,18 @@ interface Group {
   readonly ends: Omit<CapturedCommit, "isNew">[]
 }
 
+/** A frame of a commit whose writer was refused. */
+interface SpoiltFrame {
+  readonly index: number
+  readonly salt1: number
+  readonly salt2: number
+  readonly byte: number // its first one
+}
+
 /** What the wal-index says that clients know of. */
 export type Published = Pick<WalIndexHeader, "frameCount" | "salt1" | "salt2">
+
+export const CANNOT_INVALIDATE = "cannot invalidate a refused commit in the WAL"
 
 /** One transaction is not made of more, if its clients have made several. */
 const GROUP_FRAMES_MAX = 4096
@@ -119,6 +129,7 @@ export class WalTracker {
   #hasSpilled = false // the last writes go beyond the captured frames
   #isUnproven = false // no frame that follows on another thread's has been written yet
   #isRepeat = false // the write in progress repeats the present bytes
+  #spoilt: SpoiltFrame | undefined
   readonly #pending: number[] = [] // page numbers of the frames between captured and valid
   readonly #commits: CapturedCommit[] = []
   readonly #chain = new WalChecksum() // up to `valid`, when it is known
@@ -277,6 +288,7 @@ export class WalTracker {
     const isOther = published?.salt1 !== header.salt1 || published.salt2 !== header.salt2
     if (published !== undefined && isOther) return this.#history.pos.txid !== before
     const limit = published?.frameCount ?? Number.POSITIVE_INFINITY
+    if (published !== undefined) this.#unspoil(header, limit)
     this.#revokeReplaced(limit)
     this.#size = this.#wal.size()
     // What follows on captured frames may have been written anew since the last look. A writer that writes a page again,
@@ -300,6 +312,51 @@ export class WalTracker {
       n === this.#frameSize && verifyWalFrame(frame.bytes, 0, this.#header, this.#chain)
     this.#isChainKnown = false
     if (isWhole) this.#spoil(this.#offset(this.captured))
+  }
+
+  /**
+   * The sync of a client that holds WRITE fails. SQLite then goes back to the frames that are published, and what follows
+   * on them was refused: no recovery of the WAL is to find it. Another connection of that client may be the writer, and
+   * go on: what it publishes is made whole again.
+   */
+  refuse(published: Published): void {
+    if (this.#wal.size() < WAL_HEADER_SIZE) return
+    this.#wal.read(frame.address, WAL_HEADER_SIZE, 0)
+    const header = decodeWalHeader(frame.bytes.subarray(0, WAL_HEADER_SIZE))
+    if (header === undefined) return
+    const { salt1, salt2 } = header
+    const isOther = published.salt1 !== salt1 || published.salt2 !== salt2
+    const { frameCount: index } = published
+    if (isOther && index > 0) return // a new file's salts are published with its first frames
+    const offset = walFrameOffset(index, header.pageSize)
+    const byte = this.#byteAt(offset)
+    const known = this.#spoilt
+    const isKnown = known?.index === index && known.salt1 === salt1 && known.salt2 === salt2
+    if (byte === undefined || (isKnown && byte === flipped(known.byte))) return
+    this.#putByte(offset, flipped(byte))
+    this.#spoilt = { index, salt1, salt2, byte }
+  }
+
+  /** The frame counts after all, unless another has taken its place. */
+  #unspoil(header: WalHeader, published: number): void {
+    const spoilt = this.#spoilt
+    if (spoilt === undefined) return
+    const { index, salt1, salt2, byte } = spoilt
+    const isOther = salt1 !== header.salt1 || salt2 !== header.salt2
+    if (!isOther && index >= published) return
+    if (!isOther && this.#byteAt(this.#offset(index)) === flipped(byte)) {
+      this.#putByte(this.#offset(index), byte)
+    }
+    this.#spoilt = undefined
+  }
+
+  #byteAt(offset: number): number | undefined {
+    return this.#wal.read(frame.address, 1, offset) === 1 ? frame.bytes[0] : undefined
+  }
+
+  #putByte(offset: number, byte: number): void {
+    frame.bytes[0] = byte
+    this.#wal.write(frame.address, 1, offset)
   }
 
   /** False when the log has no header that counts. */
@@ -534,13 +591,12 @@ export class WalTracker {
     const from = Math.max(offset, this.#offset(this.captured))
     this.#retreat(Math.min(this.#valid, this.#frameAt(from)))
     try {
-      this.#wal.read(frame.address, 1, from)
-      frame.bytes[0] = (frame.bytes[0] as number) ^ 0xff
-      this.#wal.write(frame.address, 1, from)
+      const byte = this.#byteAt(from)
+      if (byte !== undefined) this.#putByte(from, flipped(byte))
     } catch (error) {
       // The writer is refused all the same. Only a recovery by SQLite could still find the commit; ours does not
       // look at the WAL.
-      this.#log.error("cannot invalidate a refused commit in the WAL", {
+      this.#log.error(CANNOT_INVALIDATE, {
         db: this.#history.name,
         error: String(error),
       })
@@ -629,6 +685,10 @@ export class WalTracker {
   #frameAt(offset: number): number {
     return Math.floor((offset - WAL_HEADER_SIZE) / this.#frameSize)
   }
+}
+
+function flipped(byte: number): number {
+  return byte ^ 0xff
 }
 
 /** Size of the pages from an offset in the database on. */

@@ -33,6 +33,14 @@ export interface NodeIdentity {
   lease?(): LeaseRecord | undefined
   /** With a lease in a store. */
   leaseStore?(): LeaseStoreStatus | undefined
+  /** Undefined until the mount answers. */
+  capture?(): CaptureStatus | undefined
+}
+
+/** How commits to a WAL are captured while this node is the primary, and why. */
+export interface CaptureStatus {
+  readonly mode: "behind" | "strict"
+  readonly reason: string
 }
 
 export interface LeaseStoreStatus {

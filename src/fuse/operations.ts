@@ -54,7 +54,7 @@ export interface Exchange {
   readonly reply: Reply
   readonly directories: DirectoryOffsets
   readonly negativeTimeout: number // seconds
-  readonly isSyncless: boolean
+  isSyncless(isDirectory: boolean): boolean
   hasPosixLocks(): boolean
   init(): number
   openDirectory(): number
@@ -219,7 +219,7 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
   [Opcode.FSYNC]: {
     recordSize: FsyncIn.size,
     handle({ fileSystem, request, isSyncless }) {
-      if (isSyncless) return -Errno.ENOSYS
+      if (isSyncless(false)) return -Errno.ENOSYS
       const { handle, flags } = request.fsync
       const dataOnly = (flags & FsyncFlag.FDATASYNC) !== 0
       return empty(fileSystem.sync(request.header.nodeId, handle, dataOnly, request.caller))
@@ -282,7 +282,7 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
   [Opcode.FSYNCDIR]: {
     recordSize: FsyncIn.size,
     handle({ fileSystem, request, isSyncless }) {
-      if (isSyncless) return -Errno.ENOSYS
+      if (isSyncless(true)) return -Errno.ENOSYS
       fileSystem.syncDirectory(request.header.nodeId)
       return 0
     },

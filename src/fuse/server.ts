@@ -46,10 +46,10 @@ export interface FuseServerOptions {
   reply: Region // of REPLY_SIZE
   negativeTimeout: number // seconds for which the kernel may believe that a name does not exist
   /**
-   * No FSYNC and FSYNCDIR requests: fsync(2) then succeeds at once. For a file system that answers a WRITE only when
-   * everything that must be durable is. Default: false
+   * No FSYNC, or FSYNCDIR, requests: fsync(2) then succeeds at once. For a file system that answers a WRITE only when
+   * everything that must be durable is. Asked at the first sync: the kernel remembers it. Default: false
    */
-  syncless?: boolean
+  isSyncless?(isDirectory: boolean): boolean
   /** Where requests are counted, by opcode. */
   requestCounts?: Float64Array
   passthrough?: boolean // negotiate FUSE_PASSTHROUGH. Default: false
@@ -89,7 +89,7 @@ export class FuseServer {
       reply: this.#reply,
       directories: new DirectoryOffsets(),
       negativeTimeout,
-      isSyncless: options.syncless ?? false,
+      isSyncless: (isDirectory) => options.isSyncless?.(isDirectory) ?? false,
       hasPosixLocks: () => ((this.#protocol?.flags ?? 0) & InitFlag.POSIX_LOCKS) !== 0,
       init: () => this.#init(),
       openDirectory: () => this.#openDirectory(),

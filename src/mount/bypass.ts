@@ -10,12 +10,13 @@
  */
 
 import type { Clock } from "../lib/clock.ts"
+import { messageOf } from "../lib/errors.ts"
 import { type Logger, logger } from "../lib/log.ts"
 import type { BackedFile } from "../store/backed-file.ts"
 import { FileWatch } from "../sys/bypass/file-watch.ts"
 import { Passthrough } from "../sys/bypass/passthrough.ts"
-import { errnoName } from "../sys/errno.ts"
-import type { Fd } from "../sys/file.ts"
+import { Errno, errnoName } from "../sys/errno.ts"
+import { closing, type Fd, O_RDONLY, openFile } from "../sys/file.ts"
 import { CANNOT_FOLLOW } from "./databases/mounted-databases.ts"
 
 const log = logger("mount")
@@ -47,13 +48,28 @@ export class Bypass {
     return this.#watch.fd
   }
 
+  /** Why nobody can pass to files beside this one; undefined when they can. The kernel knows after INIT. */
+  obstacle(path: string): string | undefined {
+    try {
+      using file = closing(openFile("bypass:open", path, O_RDONLY))
+      const number = this.#passthrough.open(file.fd)
+      if (number <= 0) return obstacleOf(-number)
+      this.#passthrough.close(number)
+      return undefined
+    } catch (error) {
+      return messageOf(error)
+    }
+  }
+
   /** The number of the file for those who open it; 0 when the kernel does not let them pass. */
   open(file: BackedFile, follower?: Follower): number {
     const number = this.#passthrough.open(file.fd)
     if (number <= 0) {
       if (!this.#hasFailed) {
-        const problem = errnoName(-number)
-        log.warn("clients write to WALs through LiteFS, the kernel lets nobody pass", { problem })
+        const problem = obstacleOf(-number)
+        log.warn("clients write to a WAL through LiteFS, the kernel lets nobody pass", {
+          ...{ file: file.path, problem },
+        })
       }
       this.#hasFailed = true
       return 0
@@ -94,6 +110,21 @@ export class Bypass {
   /** Has those follow who are to look again. Returns in how many milliseconds to call it again. */
   followDue(): number | undefined {
     return this.#looks.followDue()
+  }
+}
+
+export const NO_PASSTHROUGH = "this kernel has no FUSE passthrough, which came with Linux 6.9"
+
+function obstacleOf(error: number): string {
+  switch (error) {
+    case Errno.EPERM:
+      return "the kernel wants CAP_SYS_ADMIN for FUSE passthrough, and not that of a user namespace"
+    case Errno.ELOOP:
+      return "the data directory is on a file system on top of another (overlayfs)"
+    case Errno.EOPNOTSUPP:
+      return "the file system of the data directory has no FUSE passthrough"
+    default:
+      return `the kernel refuses FUSE passthrough: ${errnoName(error)}`
   }
 }
 

@@ -26,7 +26,6 @@ export interface FsThreadOptions {
   readonly fuseDebug: boolean
   readonly forwardWrites: boolean // fcntl(2) locks are requests
   readonly readOnlyOpens: boolean // by clients, on a replica
-  readonly behind: boolean // clients of a primary write to WALs past this thread
   /** Commits of a primary wait for replicas, and in strict mode are refused while too few can acknowledge them. */
   readonly sync: "strict" | "degrade" | undefined
   readonly lastRun: LastRun
@@ -55,10 +54,17 @@ export interface FsThread extends DatabaseOwner {
   start(options: FsThreadOptions, beside: MessagePort, toPeer: MessagePort): readonly string[]
   /**
    * Answers the mount from now on. `directory` lies below the mount, which is the device `mountedOn`. The thread keeps
-   * none of the `unwanted` descriptors open. Returns whether its descriptors are its own, in which case the caller
-   * closes the device and the directory.
+   * none of the `unwanted` descriptors open. `mayPass`: clients of a primary write to WALs past it, if the kernel lets
+   * them, which `passing` tells. Returns whether its descriptors are its own, in which case the caller closes the device
+   * and the directory.
    */
-  serve(device: Fd, directory: Fd, unwanted: readonly Fd[], mountedOn: string): boolean
+  serve(
+    device: Fd,
+    directory: Fd,
+    unwanted: readonly Fd[],
+    mountedOn: string,
+    mayPass: boolean,
+  ): boolean
   /**
    * Captures what clients have written past it: the positions have all of it when this is answered, except that of a
    * database that is returned.
@@ -74,6 +80,8 @@ export interface FsThread extends DatabaseOwner {
   open(): void
   /** Databases that clients may write to past the thread. While it is shut there come no more. */
   passed(): readonly string[]
+  /** The node stops: on a replica, those who still pass commit nothing more. */
+  bar(): void
   /** On the primary: whether another node waits for clients to end their write transactions. */
   lending(database: string, isWanted: boolean): void
   /** The borrowed write lock is about to go back: nobody begins to write. */
@@ -132,6 +140,8 @@ export const FS_PEER: ReadonlySet<string> = new Set<keyof FsPeer>([
 
 /** What the main thread does for the fs thread. */
 export interface FsHost {
+  /** Clients of a primary may write to WALs past the fs thread, or `problem` says why not. Told once, if they may. */
+  passing(problem: string | undefined): void
   /** Positions have changed: look at Positions. */
   changed(): void
   /** Nobody may use the database, until the next start or, when that may pass, until it is recovered. */

@@ -82,8 +82,9 @@ export class FsWorker extends Port<FsHost, FsThread> {
     { device, directory }: Mount,
     unwanted: readonly Fd[],
     mountedOn: string,
+    mayPass: boolean,
   ): Promise<boolean> {
-    const served = this.call("serve", device, directory, unwanted, mountedOn)
+    const served = this.call("serve", device, directory, unwanted, mountedOn, mayPass)
     const isOwner = await served.catch(() => false)
     if (!isOwner) return false
     closeFile(device)

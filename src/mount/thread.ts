@@ -17,6 +17,8 @@ import type { FrozenState, FrozenView } from "../capture/frozen-view.ts"
 import { type DatabaseHandover, sharedState } from "../capture/handover.ts"
 import { Proposal } from "../capture/proposal.ts"
 import { Deferred } from "../fuse/deferred.ts"
+import { InitFlag2 } from "../fuse/flags.ts"
+import type { Protocol } from "../fuse/negotiation.ts"
 import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
 import { ownBytes } from "../lib/bytes.ts"
@@ -34,13 +36,13 @@ import { SharedFlags } from "../store/shared-flags.ts"
 import { SharedLag } from "../store/shared-lag.ts"
 import { watchFullDisk } from "../sys/errno.ts"
 import { closeFile, type Fd } from "../sys/file.ts"
-import { isLockedToWrite, locksIfKnown } from "../sys/locks.ts"
+import { lockedToWriteBy, locksIfKnown } from "../sys/locks.ts"
 import { allocate } from "../sys/memory.ts"
 import { Garbage } from "../sys/process/garbage.ts"
 import { isBeingKilled } from "../sys/process/process.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
 import { ownDescriptors } from "../sys/thread.ts"
-import { Bypass } from "./bypass.ts"
+import { Bypass, NO_PASSTHROUGH } from "./bypass.ts"
 import { CapturedCommits } from "./captured-commits.ts"
 import {
   FS_PEER,
@@ -82,7 +84,8 @@ let beside: MessagePort
 let toPeer: MessagePort
 let served: Fd | undefined // the device, from serve() on
 let mountedOn = "" // device of the mount
-let bypass: Bypass | undefined
+let mayPass = false
+let bypass: Bypass | undefined // when clients pass, after INIT
 const garbage = new Garbage(systemClock)
 /** How to end the views of databases that the peer thread reads, by snapshot. */
 const snapshots = new Map<number, () => void>()
@@ -92,10 +95,11 @@ const SPARE_DESCRIPTORS = 8
 
 const offers: Offers<FsThread & FsThreadOfPeer> = {
   start: (...given) => orFail(() => start(...given)),
-  serve: (device, below, unwanted, on) =>
+  serve: (device, below, unwanted, on, isToPass) =>
     orFail(() => {
       directory.mounted(below)
       mountedOn = on
+      mayPass = isToPass
       // Every thread that may write to the data directory keeps its lock.
       const isOwner = ownDescriptors(unwanted, `${realpathSync(options.dataDir)}/dbs`)
       served = device
@@ -115,6 +119,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   open: () => commits.gate.open(),
   handOver,
   passed: () => databases.passed,
+  bar: () => databases.bar(),
   inherit,
   lending: (database, isWanted) => databases.setLending(database, isWanted),
   lend,
@@ -265,10 +270,10 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort, peer: Message
     onRefused: (nodeId, offset, size) => port.tell("writeRefused", { nodeId, offset, size }),
     readOnlyOpens: options.readOnlyOpens,
     bypass: () => bypass,
-    isLockedToWrite: (nodeId, byte) => {
+    lockedToWriteBy: (nodeId, byte) => {
       const locks = locksIfKnown()
       // Not known now: nobody passes, and who looks for the end of writes looks again.
-      return locks === undefined || isLockedToWrite(locks, mountedOn, nodeId, byte)
+      return locks === undefined ? 0 : lockedToWriteBy(locks, mountedOn, nodeId, byte)
     },
     forwarding: options.forwardWrites
       ? {
@@ -340,14 +345,16 @@ function serveDevice(device: Fd): void {
       if (isShort) log.warn("no more files can be opened, raise the limit (ulimit -n)")
     },
   })
+  const beyond = newBypass(device)
   const request = allocate(REQUEST_SIZE)
   const reply = allocate(REPLY_SIZE)
   const server = new FuseServer({
     fileSystem: directory,
     errnoOf,
     negativeTimeout: FOREVER,
-    passthrough: options.behind,
-    syncless: !options.behind, // a commit is durable in the log before it is answered (capture/capture.ts)
+    passthrough: beyond !== undefined,
+    // A commit is durable in the log before it is answered (capture/capture.ts), or when its writer syncs the WAL.
+    isSyncless: (isDirectory) => isDirectory || bypass === undefined,
     posixLocks: options.forwardWrites,
     requestCounts: counters.requests,
     request,
@@ -356,15 +363,17 @@ function serveDevice(device: Fd): void {
     ...(options.fuseDebug ? { trace: (line: string) => log.debug(line) } : {}),
     onFault: (error: unknown) => log.error("a request failed on a defect", { error }),
   })
-  if (options.behind) bypass = new Bypass(device, systemClock)
   const receiver = new FsMailboxReceiver(options.mailboxFd, beside)
   const receive = (message: Message) => port.receive(message)
   const mailbox = { readFd: receiver.readFd, take: () => receiver.receive(receive) }
   try {
     serve({
       ...{ device, server, request, reply, mailbox },
-      ...(bypass && { beside: { readFd: bypass.fd, take: () => bypass?.take() } }),
-      afterReply: () => earlier(upkeep(), garbage.worked()),
+      ...(beyond && { beside: { readFd: beyond.fd, take: () => beyond.take() } }),
+      afterReply: () => {
+        if (bypass === undefined && beyond !== undefined) decideOn(beyond, server.protocol)
+        return earlier(upkeep(), garbage.worked())
+      },
       idle: () => earlier(upkeep(), garbage.idle()),
     })
   } catch (error) {
@@ -378,6 +387,28 @@ function serveDevice(device: Fd): void {
   databases.settle()
   commits.close()
   port.tell("stopped")
+}
+
+function newBypass(device: Fd): Bypass | undefined {
+  if (!mayPass) return undefined
+  try {
+    return new Bypass(device, systemClock)
+  } catch (error) {
+    mayPass = false
+    port.tell("passing", messageOf(error))
+    return undefined
+  }
+}
+
+/** Whether clients pass, which INIT has decided. No other request was answered before. */
+function decideOn(beyond: Bypass, protocol: Protocol | undefined): void {
+  if (!mayPass || protocol === undefined) return
+  const isOffered = (protocol.flags2 & InitFlag2.PASSTHROUGH) !== 0
+  const { mountedPath } = new DataDir(options.dataDir)
+  const problem = isOffered ? beyond.obstacle(mountedPath) : NO_PASSTHROUGH
+  if (problem === undefined) bypass = beyond
+  mayPass = bypass !== undefined
+  port.tell("passing", problem)
 }
 
 /**

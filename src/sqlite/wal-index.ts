@@ -108,6 +108,24 @@ export function decodeWalIndexHeader(bytes: Uint8Array): WalIndexHeader | undefi
   }
 }
 
+/** No version of SQLite knows this one: it says "unable to open database file" of such a wal-index. */
+const BARRED_FORMAT = 0xffffffff
+
+/** A valid header of that format, from one that is valid; `isBarred` false: the other way. */
+export function barWalIndexHeader(header: Uint8Array, isBarred: boolean): Uint8Array {
+  const bytes = header.slice(0, WAL_INDEX_HEADER_SIZE)
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, isBarred ? BARRED_FORMAT : WAL_FORMAT, true)
+  checksum.set().update(bytes, 0, SUMMED_SIZE, false)
+  view.setUint32(40, checksum.s0, true)
+  view.setUint32(44, checksum.s1, true)
+  return bytes
+}
+
+export function isBarred(header: Uint8Array): boolean {
+  return new DataView(header.buffer, header.byteOffset).getUint32(0, true) === BARRED_FORMAT
+}
+
 /** The header as a reader sees it. Undefined: a writer is changing it, or the index must be recovered. */
 export function readWalIndexHeader(index: Uint8Array): WalIndexHeader | undefined {
   const words = wordsOf(index.buffer)

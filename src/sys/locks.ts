@@ -88,22 +88,23 @@ export function locksIfKnown(): string | undefined {
 }
 
 /**
- * Whether somebody has the byte of a file locked exclusively, by the lines of /proc/locks. `device` is that of the file,
- * as in /proc/self/mountinfo: "major:minor".
+ * The process that has the byte of a file locked exclusively, by the lines of /proc/locks; -1: an open file has. `device`
+ * is that of the file, as in /proc/self/mountinfo: "major:minor".
  */
-export function isLockedToWrite(
+export function lockedToWriteBy(
   locks: string,
   device: string,
   inode: number,
   byte: number,
-): boolean {
+): number | undefined {
   const [major = 0, minor = 0] = device.split(":").map(Number)
   const file = ` ${nameInLocks(major, minor, inode)} `
-  return locks.split("\n").some((line) => {
+  const found = locks.split("\n").find((line) => {
     if (!line.includes(file) || !line.includes(" WRITE ") || line.includes("->")) return false
     const [start = "", end = ""] = line.split(" ").slice(-2)
     return Number(start) <= byte && (end === "EOF" || byte <= Number(end))
   })
+  return found === undefined ? undefined : Number(/ WRITE +(-?\d+) /.exec(found)?.[1] ?? 0)
 }
 
 /** An open file as /proc/locks names it. */

@@ -243,6 +243,8 @@ export interface MountEntry {
   readonly directory: string
   readonly type: string
   readonly device: string // "major:minor"
+  /** Other mount namespaces may have it, too (mount_namespaces(7)). */
+  readonly isShared: boolean
 }
 
 /** Mounts at exactly this path, the one on top last. /proc/self/mountinfo: proc(5), without symbolic links. */
@@ -311,7 +313,8 @@ export function parseMountInfo(text: string): MountEntry[] {
     const plain = directory.replace(/\\([0-7]{3})/g, (_, octal) =>
       String.fromCharCode(Number.parseInt(octal, 8)),
     )
-    mounts.push({ directory: plain, type, device })
+    const isShared = fields.slice(6).some((field) => field.startsWith("shared:"))
+    mounts.push({ directory: plain, type, device, isShared })
   }
   return mounts
 }

@@ -981,6 +981,72 @@ test("WalTracker.endAtCaptured() leaves no commit after the captured ones, howev
   wal.check()
 })
 
+describe("WalTracker.refuse()", () => {
+  const SALTS = { salt1: 1, salt2: 1000003 }
+
+  /** One captured commit, and one whose writer syncs it, and is refused. */
+  function refused() {
+    const wal = new TrackedWal(pagesUpTo(3), PAGE_SIZE)
+    const writer = new WalWriter(PAGE_SIZE)
+    const put = (writes: Iterable<FileWrite>) => {
+      for (const { offset, bytes } of writes) {
+        wal.db.wal.write(regionOf(bytes).address, bytes.length, offset)
+      }
+    }
+    const publish = (frameCount: number) => wal.tracker.follow({ frameCount, ...SALTS })
+    put([writer.header, ...writer.frames([page(2, 0xb2)], 3)])
+    publish(1)
+    put(writer.frames([page(3, 0xc3)], 3))
+    expect(committedFrames(wal.db.content("wal"))).toBe(2)
+    wal.tracker.refuse({ frameCount: 1, ...SALTS })
+    return { wal, writer, put, publish }
+  }
+
+  test("a recovery of the WAL does not find what was refused, and the next commit takes its place", () => {
+    const { wal, writer, put, publish } = refused()
+    using _ = wal
+    publish(1)
+    wal.tracker.refuse({ frameCount: 1, ...SALTS }) // another sync that fails
+    expect(committedFrames(wal.db.content("wal"))).toBe(1)
+    wal.check()
+    writer.frameCount = 1
+    put(writer.frames([page(3, 0xd3)], 3))
+    publish(2)
+    expect(committedFrames(wal.db.content("wal"))).toBe(2)
+    expect(lastBytes(wal.db.replay())).toEqual([1, 0xb2, 0xd3])
+    wal.check()
+  })
+
+  test("what another connection of the client publishes all the same is made whole, and captured", () => {
+    const { wal, publish } = refused()
+    using _ = wal
+    publish(2)
+    expect(committedFrames(wal.db.content("wal"))).toBe(2)
+    expect(lastBytes(wal.db.replay())).toEqual([1, 0xb2, 0xc3])
+    wal.check()
+  })
+
+  test("of a new WAL nothing is published, not even its salts", () => {
+    using wal = new TrackedWal(pagesUpTo(3), PAGE_SIZE)
+    const writer = new WalWriter(PAGE_SIZE)
+    for (const { offset, bytes } of [writer.header, ...writer.frames([page(3, 0xc3)], 3)]) {
+      wal.db.wal.write(regionOf(bytes).address, bytes.length, offset)
+    }
+    wal.tracker.refuse({ frameCount: 0, salt1: 0, salt2: 0 })
+    expect(committedFrames(wal.db.content("wal"))).toBe(0)
+    wal.check()
+  })
+
+  test("nothing is touched where the wal-index tells of another WAL, or nothing follows", () => {
+    const { wal } = refused()
+    using _ = wal
+    const before = wal.db.content("wal").slice()
+    wal.tracker.refuse({ frameCount: 1, salt1: 2, salt2: 2 })
+    wal.tracker.refuse({ frameCount: 2, ...SALTS })
+    expect(wal.db.content("wal")).toEqual(before)
+  })
+})
+
 describe("WalTracker of a database without a log", () => {
   const CONTENT = pagesUpTo(5)
 

@@ -10,6 +10,7 @@ const OPTIONS: LiteFSOptions = {
   httpAddr: { host: "127.0.0.1", port: 0 },
   authToken: "secret",
   retention: { ageMs: 1, intervalMs: 1, sizeMax: 1 },
+  capture: { wanted: "auto" },
   fuseDebug: false,
   log: { level: "info", format: "text" },
 }

@@ -96,7 +96,7 @@ describe("litefs help", () => {
       	--fuse-owner USER[:GROUP]                  the owner of databases that arrive here (default: that of --fuse-dir)
       	--fuse-mode MODE                           the mode of databases that arrive here, like 0660 (default: from --fuse-dir)
       	--read-only-opens                          what is opened on a replica stays read-only (default: unless it is a candidate)
-      	--capture CAPTURE                          capture commits of a WAL before they are done, or behind their writers: strict, behind (default strict)
+      	--capture CAPTURE                          how commits to a WAL are captured: behind their writers, or before they are done: auto, behind, strict (default auto)
       	--auth-token TOKEN                         the token that requests must show; ps shows it too, so better use a file
       	--auth-token-file FILE                     the token is in this file; the same one on all nodes
       	--http-tls-cert FILE                       the certificate that this side shows (PEM)

@@ -4,6 +4,7 @@ import { hostname, tmpdir } from "node:os"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { LitefsError } from "../../src/lib/errors.ts"
+import type { CaptureOptions } from "../../src/litefs-options.ts"
 import { FakeIo } from "../support/fake-io.ts"
 
 let dir: string
@@ -52,6 +53,7 @@ describe("litefs mount opens", () => {
       hostname: hostname(),
       httpAddr: { host: "127.0.0.1", port: 20202 },
       retention: { ageMs: 600_000, intervalMs: 60_000, sizeMax: 2 ** 30 },
+      capture: { wanted: "auto" },
       fuseDebug: false,
       log: { level: "error", format: "text" },
     })
@@ -86,9 +88,47 @@ describe("litefs mount opens", () => {
       retention: { ageMs: 3_600_000, intervalMs: 500, sizeMax: 2e9 },
       snapshotRate: 50e6,
       forwardWrites: true,
+      capture: {
+        wanted: "auto",
+        obstacle: expect.stringMatching(/^--forward-writes is given, forwarding sees each lock/),
+      },
       fuseDebug: true,
       log: { level: "error", format: "json" },
     })
+  })
+
+  test.each([
+    ["auto", [], { wanted: "auto" }],
+    ["behind", ["--capture", "behind"], { wanted: "behind" }],
+    ["strict", ["--capture", "strict", "--sync-replicas", "1"], { wanted: "strict" }],
+    [
+      "auto, which --sync-replicas makes strict",
+      ["--sync-replicas", "1"],
+      {
+        wanted: "auto",
+        obstacle: "--sync-replicas is given, a commit that passes LiteFS cannot wait for replicas",
+      },
+    ],
+    [
+      "auto, which an unused --sync-replicas leaves alone",
+      ["--sync-replicas", "0", "--capture=auto"],
+      { wanted: "auto" },
+    ],
+  ])("a primary that captures %s", async (_, flags, capture) => {
+    const { options } = await mount(["--primary", ...dirs(), ...flags])
+    expect(options?.capture).toEqual(capture as CaptureOptions)
+  })
+
+  test("a candidate for a lease, which captures strictly", async () => {
+    const { options } = await mount([
+      "--lease",
+      "etcd://a/b",
+      ...dirs(),
+      "--advertise-url=http://a",
+    ])
+    expect(options?.capture.obstacle).toMatch(
+      /^--lease is given, a commit that passes LiteFS cannot/,
+    )
   })
 
   test("a replica of some databases", async () => {

@@ -1,9 +1,10 @@
 /** `--capture behind`: clients of daemons that were killed write to their WALs still, until the next daemon sees to it. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { expectSame, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
+import { passingTest as test } from "../support/mount-test.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 

@@ -1,6 +1,7 @@
 /** `--capture behind`: whoever asks for a position hears of one that has everything which clients have committed. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { LongClient } from "../support/long-client.ts"
+import { passingTest as test } from "../support/mount-test.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 import { type Site, site, writeThenRead } from "../support/proxied-site.ts"
 import { Random } from "../support/random.ts"

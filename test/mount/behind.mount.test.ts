@@ -1,5 +1,5 @@
 /** `--capture behind`: writers of a WAL pass the daemon, which captures behind them. */
-import { expect, test } from "bun:test"
+import { expect } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import {
@@ -16,6 +16,7 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
+import { passingTest as test } from "../support/mount-test.ts"
 import { PROGRAM, Scope } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 import { until } from "../support/until.ts"

@@ -15,7 +15,7 @@ import { join } from "node:path"
 import { caughtUp, failureOf, run, sqlite3 } from "../support/client.ts"
 import { fileOperations, type Outcome } from "../support/file-operations.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, MEMORY, Scope } from "../support/node.ts"
+import { canMount, flagsOf, MEMORY, Scope, STRICT } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
 type Better = "said" | "refused" | "safe" | "works" | "kept"
@@ -199,7 +199,7 @@ test.skipIf(!canMount).each(["wal", "delete"] as const)(
   async (mode) => {
     // This file system would take it, for a file with holes.
     await using scope = new Scope(MEMORY)
-    const node = await scope.node()
+    const node = await scope.node({ flags: flagsOf(STRICT) }) // others could not even open the WAL of those who pass
     sqlite3(node, "a.db", `pragma journal_mode = ${mode}; create table t(x)`)
     const path = join(node.mount, "a.db")
     const { size } = statSync(path)

@@ -18,7 +18,7 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
-import { PROGRAM, Scope } from "../support/node.ts"
+import { flagsOf, inCapture, PROGRAM, Scope, STRICT } from "../support/node.ts"
 import { healthOf } from "../support/node-api.ts"
 import { pair } from "../support/pair.ts"
 import { testRandom } from "../support/random.ts"
@@ -26,31 +26,25 @@ import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 import { sweep } from "../torture/fault-sweep.ts"
 import { replayHistory } from "../torture/history-check.ts"
-import { MODES, someModes } from "../torture/model.ts"
+import { MODES, someWays } from "../torture/model.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../torture/start-faults.ts"
 import { DURATIONS, noSweepResult } from "../torture/sweep.ts"
 import { upkeepFaults } from "../torture/upkeep-faults.ts"
 
 const random = testRandom()
 
-test.each(someModes(random))(
-  "system calls that fail in %s mode fail commits, and nothing else",
-  async (mode) => {
+test.each(someWays(random))(
+  "system calls that fail in %s mode fail commits, and nothing else%s",
+  async (mode, how) => {
     const result = noSweepResult()
     const durations = ["once", "lifted"] as const
     const failures: string[] = []
     const onFailure = (text: string) => void failures.push(text)
     const where = { at: "primary", scratch: tmpdir() } as const
-    await sweep({
-      random,
-      mode,
-      durations,
-      ...where,
-      sample: 8,
-      limitMs: 20_000,
-      result,
-      onFailure,
-    })
+    const limits = { sample: 8, limitMs: 20_000 }
+    await inCapture(how, () =>
+      sweep({ random, mode, durations, ...where, ...limits, result, onFailure }),
+    )
     expect(failures).toEqual([])
     expect(result.hits).toBeGreaterThan(0)
   },
@@ -113,9 +107,13 @@ test("a transaction whose LTX file could not be made reaches replicas when it ca
   await client.close()
 }, 60_000)
 
-test.each(["wal", "delete"] as const)(
-  "%s mode: a disk that is full refuses commits, and takes them again when there is room",
-  async (mode) => {
+test.each([
+  ["wal", ""],
+  ["wal", STRICT],
+  ["delete", ""],
+])(
+  "%s mode: a disk that is full refuses commits, and takes them again when there is room%s",
+  async (mode, how) => {
     await using scope = new Scope()
     const directory = join(scope.directory, "node")
     for (const name of ["mnt", "data"]) mkdirSync(join(directory, name), { recursive: true })
@@ -123,7 +121,7 @@ test.each(["wal", "delete"] as const)(
     // The commit log takes 16 MiB of it.
     spawnSync("mount", ["-t", "tmpfs", "-o", "size=24m", "none", data])
     scope.defer(() => void spawnSync("umount", ["-l", data]))
-    const node = await scope.node({ directory })
+    const node = await scope.node({ directory, flags: flagsOf(how) })
     const setup = `pragma journal_mode = ${mode}; create table t(id integer primary key, x); insert into t values(0, 0)`
     sqlite3(node, "a.db", setup)
     const ballast = join(data, "ballast")

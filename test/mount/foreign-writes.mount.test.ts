@@ -6,7 +6,7 @@ import { caughtUp, expectSame, failureOf, run, sqlite3 } from "../support/client
 import { FIXTURE_PAGE_SIZE } from "../support/data-directory.ts"
 import { hotJournal } from "../support/hot-journal.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, Scope, type TestNode } from "../support/node.ts"
+import { canMount, flagsOf, Scope, STRICT, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
 const COUNT = "select count(*) from t; pragma integrity_check"
@@ -262,7 +262,7 @@ test.skipIf(!canMount).each(["wal", "truncate", "persist"])(
   "files of a database in %s mode that clients use are cut off by nobody but them",
   async (mode) => {
     await using scope = new Scope()
-    const node = await scope.node()
+    const node = await scope.node({ flags: flagsOf(STRICT) }) // they cannot even open the WAL of those who pass
     const { wal, journal } = sources(scope)
     const to = (name: string) => join(node.mount, name)
     const client = new LongClient(scope, node, "a.db")

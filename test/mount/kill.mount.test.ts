@@ -4,10 +4,11 @@
  */
 import { expect } from "bun:test"
 import { test } from "../support/mount-test.ts"
+import { inCapture } from "../support/node.ts"
 import { testRandom } from "../support/random.ts"
 import { clientKill } from "../torture/client-kill.ts"
 import { daemonKill } from "../torture/daemon-kill.ts"
-import { someModes } from "../torture/model.ts"
+import { someModes, someWays } from "../torture/model.ts"
 import type { Result } from "../torture/round.ts"
 import { shrink } from "../torture/shrink.ts"
 
@@ -18,21 +19,21 @@ const DAEMON_KILLS = 3
 const random = testRandom()
 const noResult = (): Result => ({ kills: 0, acknowledged: 0, unended: 0 })
 
-test.each([...someModes(random), "mixed"] as const)(
-  "clients killed in %s mode lose nothing they were told is committed",
-  async (mode) => {
+test.each([...someWays(random), ["mixed", ""] as const])(
+  "clients killed in %s mode lose nothing they were told is committed%s",
+  async (mode, how) => {
     const result = noResult()
-    await clientKill({ random, mode, kills: CLIENT_KILLS, result })
+    await inCapture(how, () => clientKill({ random, mode, kills: CLIENT_KILLS, result }))
     expect(result.acknowledged).toBeGreaterThan(0)
   },
   LIMIT_MS,
 )
 
-test.each(someModes(random))(
-  "a daemon killed in %s mode loses nothing that it has acknowledged",
-  async (mode) => {
+test.each(someWays(random))(
+  "a daemon killed in %s mode loses nothing that it has acknowledged%s",
+  async (mode, how) => {
     const result = noResult()
-    await daemonKill({ random, mode, kills: DAEMON_KILLS, result })
+    await inCapture(how, () => daemonKill({ random, mode, kills: DAEMON_KILLS, result }))
     expect(result).toMatchObject({ kills: DAEMON_KILLS, unended: 0 })
   },
   LIMIT_MS,

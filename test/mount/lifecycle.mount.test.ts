@@ -6,7 +6,7 @@ import { join } from "node:path"
 import { expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
-import { freePort, mountsBelow, Scope } from "../support/node.ts"
+import { flagsOf, freePort, mountsBelow, Scope, STRICT } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
 const WAITING = /msg="not connected to the primary, trying again"/g
@@ -137,7 +137,8 @@ test.each(["delete", "wal"])(
   "%p mode: SIGTERM ends a primary whose files are open in the middle of a transaction",
   async (mode) => {
     await using scope = new Scope()
-    let primary = await scope.node()
+    const flags = flagsOf(STRICT) // who passes may commit until the next start (behind-kill.mount.test.ts)
+    let primary = await scope.node({ flags })
     sqlite3(
       primary,
       "a.db",

@@ -94,7 +94,7 @@ test("what clients wrote past a killed daemon is captured when its database come
   await client.close("SIGKILL")
   // It is refused, and the node is stopped in order, with the flag and without.
   let node = first
-  for (const flags of [behind, []]) {
+  for (const flags of [behind, ["--capture", "strict"]]) {
     faults.set("checksums:read#1+=EIO")
     node = await again(scope, node, flags, faults.env)
     expect((await healthOf(node)).health.leftOut).toHaveLength(1)

@@ -15,7 +15,15 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { canMount, freePort, PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import {
+  canMount,
+  flagsOf,
+  freePort,
+  PROGRAM,
+  Scope,
+  STRICT,
+  type TestNode,
+} from "../support/node.ts"
 import {
   type Event,
   eventsOf,
@@ -149,7 +157,7 @@ describe.skipIf(!canMount)("files of the mount", () => {
 
 describe.skipIf(!canMount)("the API", () => {
   test("/events tells every transaction of the primary, and what a replica has applied, once and in order", async () => {
-    await using scope = await pair()
+    await using scope = await pair({ flags: flagsOf(STRICT) })
     const { primary, replica } = scope
     await replica.logged(/msg="connected to the primary"/)
     const feeds = [await eventsOf(scope, primary), await eventsOf(scope, replica)] as const
@@ -197,7 +205,7 @@ describe.skipIf(!canMount)("the API", () => {
 
   test("/info and /metrics tell what has happened", async () => {
     await using scope = new Scope()
-    const primary = await scope.node()
+    const primary = await scope.node({ flags: flagsOf(STRICT) }) // each commit is a transaction, and each write counts
     sqlite3(primary, "d.db", "create table t(x); insert into t values(1)")
     const replica = await scope.node({ follows: primary })
     await caughtUp(primary, replica, "d.db")

@@ -1,9 +1,12 @@
-/** A client in a write transaction while its node loses the role of primary, and gets it back. */
+/**
+ * A client in a write transaction while its node loses the role of primary, and gets it back. A node that sees each write
+ * gives the role up at once; one whose clients pass waits for them (behind-roles.mount.test.ts).
+ */
 import { expect } from "bun:test"
 import { caughtUp, expectSame, pos, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
-import { Scope, type TestNode } from "../support/node.ts"
+import { flagsOf, Scope, STRICT, type TestNode } from "../support/node.ts"
 import { becomes } from "../support/node-api.ts"
 import { promote } from "../torture/handoffs.ts"
 
@@ -13,8 +16,9 @@ const INSERT = `with recursive n(i) as (select 1 union all select i + 1 from n w
 const WORDS = "select group_concat(x) from (select x from t order by rowid)"
 
 async function pair(scope: Scope, mode: string) {
-  const first = await scope.node({ flags: ["--candidate"] })
-  const second = await scope.node({ follows: first, flags: ["--candidate"] })
+  const flags = ["--candidate", ...flagsOf(STRICT)]
+  const first = await scope.node({ flags })
+  const second = await scope.node({ follows: first, flags })
   sqlite3(first, "a.db", `pragma journal_mode = ${mode}; create table t(x); create table big(x)`)
   const client = new LongClient(scope, first, "a.db")
   await client.exec(`pragma journal_mode = ${mode}; pragma cache_size = 10`)

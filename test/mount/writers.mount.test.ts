@@ -11,7 +11,7 @@ import {
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
-import { flagsOf, SEEN_LOCKS } from "../support/node.ts"
+import { flagsOf, SEEN_LOCKS, STRICT } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
 const TRANSACTIONS = 250 // of each writer
@@ -41,12 +41,13 @@ test.each([
   ["truncate", ""],
   ["persist", ""],
   ["wal", ""],
+  ["wal", STRICT],
   ["delete", SEEN_LOCKS],
   ["wal", SEEN_LOCKS],
 ])(
   "%p mode%s: 500 transactions from two processes arrive whole, one after the other, on the replica",
-  async (mode, locks) => {
-    await using scope = await pair({ flags: flagsOf(locks), mode, sql: `${SCHEMA}` })
+  async (mode, how) => {
+    await using scope = await pair({ flags: flagsOf(how), mode, sql: `${SCHEMA}` })
     const { primary, replica } = scope
     const watcher = new LongClient(scope, replica, "a.db")
     const watching = watcher.run(WATCH)
@@ -75,7 +76,9 @@ test.each([
 
     expect(await watching).toBeGreaterThan(5)
     const position = await expectSame(primary, replica, "a.db")
-    expect(Number.parseInt(position, 16)).toBeGreaterThanOrEqual(2 * TRANSACTIONS)
+    // Behind writers that pass, one transaction may have several commits.
+    const least = mode === "wal" && how === "" ? 1 : 2 * TRANSACTIONS
+    expect(Number.parseInt(position, 16)).toBeGreaterThanOrEqual(least)
     expect(
       sqlite3(replica, "a.db", "select writer, count(*), count(distinct n) from a group by 1"),
     ).toBe(`cli|${TRANSACTIONS}|${TRANSACTIONS}\nnode|${TRANSACTIONS}|${TRANSACTIONS}`)

@@ -313,6 +313,7 @@ export class SimulatedFsThread {
         for (const handover of handovers) this.#take(handover)
       },
       passed: () => [],
+      bar: nothing,
       lending: nothing,
       lend: (database) => {
         const handover = this.#give(database)

@@ -331,6 +331,7 @@ function optionsOf({ name, role, peers, sync, isCandidate }: MachineOptions): Li
     httpAddr: { host: name, port: portOf(name) },
     retention: { ageMs: 0, intervalMs: 0, sizeMax: 0 },
     ...(sync && { sync }),
+    capture: { wanted: "strict" },
     fuseDebug: false,
     log: { level: "info", format: "plain" },
   }

@@ -1,5 +1,5 @@
 /**
- * A writer that dies between its commit frame and the wal-index: commits a change of page 2 to the WAL of a
+ * A writer that dies between the sync of its commit and the wal-index: commits a change of page 2 to the WAL of a
  * mounted database, in which it replaces one text by another of the same length, and kills itself.
  *
  *   bun dead-writer.ts PATH-OF-DATABASE OLD NEW
@@ -13,10 +13,11 @@ import {
   walFrameSize,
 } from "../../src/sqlite/wal.ts"
 import { readWalIndexHeader } from "../../src/sqlite/wal-index.ts"
-import { O_RDWR, openFile, readBytesAt, writeBytesAt } from "../../src/sys/file.ts"
+import { O_RDWR, openFile, readBytesAt, syncData, writeBytesAt } from "../../src/sys/file.ts"
 import { tryLock } from "../../src/sys/locks.ts"
 
 const [path, before, after] = process.argv.slice(2) as [string, string, string]
+openFile("test", path, O_RDWR) // as every client: nobody else may open the WAL of those who pass
 const wal = openFile("test", `${path}-wal`, O_RDWR)
 const shm = openFile("test", `${path}-shm`, O_RDWR)
 for (const lock of [WAL_DMS_LOCK, WAL_READ_LOCK_0 + 1]) tryLock(shm, "shared", lock, 1)
@@ -48,4 +49,5 @@ encodeWalFrame(frame, 0, walHeader, checksum, { pgno: 2, commit: header.pageCoun
 const offset = walFrameOffset(frameCount, pageSize)
 writeBytesAt("test", wal, frame.subarray(0, 24), offset)
 writeBytesAt("test", wal, frame.subarray(24), offset + 24)
+syncData("test", wal)
 process.kill(process.pid, "SIGKILL")

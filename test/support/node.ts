@@ -7,10 +7,19 @@
  * 2. Whatever a test starts is ended and unmounted when the test is over, also when it has failed.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from "node:fs"
 import { createServer } from "node:net"
-import { tmpdir } from "node:os"
+import { release, tmpdir } from "node:os"
 import { join, resolve } from "node:path"
+import { obstacleOf, thisMachine } from "../../src/node/storage/passing.ts"
 import { refuseStackTrace } from "./stack-trace.ts"
 
 const ROOT = resolve(import.meta.dir, "../..")
@@ -25,11 +34,42 @@ export const PROGRAM: readonly string[] =
 export const canMount =
   process.getuid?.() === 0 && spawnSync("sh", ["-c", "exec 3<>/dev/fuse"]).status === 0
 
+/** A file system on top of others, which a container has for what is on no volume: overlayfs. */
+const OVERLAY = 0x794c7630
+
+/** Whether writers of a WAL pass a node that is started here; tests of that are skipped where not. */
+export const canPass =
+  canMount &&
+  isFrom(release(), 6, 9) &&
+  statfsSync(tmpdir()).type !== OVERLAY &&
+  obstacleOf(thisMachine(true)) === undefined
+
+function isFrom(release: string, major: number, minor: number): boolean {
+  const [ours = 0, next = 0] = release.split(".").map((part) => Number.parseInt(part, 10))
+  return ours > major || (ours === major && next >= minor)
+}
+
 /** In the name of a test that runs with locks that the daemon keeps, not the kernel: flagsOf() has its flags. */
 export const SEEN_LOCKS = " with --forward-writes"
 
+/** In the name of a test of what only a node does that sees each write to a WAL, which is not the default. */
+export const STRICT = " with --capture strict"
+
 export function flagsOf(name: string): readonly string[] {
+  if (name === STRICT) return ["--capture", "strict"]
   return name === SEEN_LOCKS ? ["--forward-writes"] : []
+}
+
+/** Has the nodes that `act` starts see each write to a WAL, or, with `how` "", do as they do by themselves. */
+export async function inCapture(how: string, act: () => Promise<void>): Promise<void> {
+  const { LITEFS_CAPTURE: before } = process.env
+  if (how === STRICT) process.env.LITEFS_CAPTURE = "strict"
+  try {
+    await act()
+  } finally {
+    if (before === undefined) delete process.env.LITEFS_CAPTURE
+    else process.env.LITEFS_CAPTURE = before
+  }
 }
 
 export interface NodeOptions {
@@ -145,13 +185,6 @@ export class TestNode {
       "mount",
       ...(options.config === undefined ? own : []),
       ...(options.flags ?? []),
-      ...(process.env.TEST_BEHIND &&
-      follows === undefined &&
-      lease === undefined &&
-      options.config === undefined &&
-      !(options.flags ?? []).some((f) => /candidate|forward-writes|proxy|promote/.test(f))
-        ? ["--capture", "behind"]
-        : []),
       ...(options.command === undefined ? [] : ["--", ...options.command]),
     ]
     const [program, ...words] = [...(options.through ?? []), ...PROGRAM, ...args]

@@ -86,7 +86,7 @@ export class RecoveredNode {
       forwarding: undefined,
       readOnlyOpens: false,
       bypass: () => undefined,
-      isLockedToWrite: () => false,
+      lockedToWriteBy: () => undefined,
     }
     this.directory = new Directory(context, this.states)
     this.directory.mounted(this.#below)

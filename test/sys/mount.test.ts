@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { mountsAt, parseMountInfo } from "../../src/sys/mount.ts"
 
 describe("parseMountInfo()", () => {
-  test("parseMountInfo() reads directory, type and device", () => {
+  test("parseMountInfo() reads directory, type, device, and whether others may have it", () => {
     const text = [
       "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw",
       "98 22 0:44 / /litefs rw,nosuid,nodev shared:5 master:1 - fuse.litefs litefs rw,user_id=0",
@@ -12,9 +12,9 @@ describe("parseMountInfo()", () => {
       "",
     ].join("\n")
     expect(parseMountInfo(text)).toEqual([
-      { directory: "/", type: "ext4", device: "254:0" },
-      { directory: "/litefs", type: "fuse.litefs", device: "0:44" },
-      { directory: "/x", type: "tmpfs", device: "0:45" },
+      { directory: "/", type: "ext4", device: "254:0", isShared: true },
+      { directory: "/litefs", type: "fuse.litefs", device: "0:44", isShared: true },
+      { directory: "/x", type: "tmpfs", device: "0:45", isShared: false },
     ])
   })
 

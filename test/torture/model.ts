@@ -13,6 +13,7 @@
  * without rowid do not touch it, so it can be asked for after the commit.
  */
 
+import { STRICT } from "../support/node.ts"
 import type { Random } from "../support/random.ts"
 
 export const WINDOW = 120
@@ -22,6 +23,12 @@ export const MODES = ["delete", "truncate", "persist", "wal"] as const
 /** For what takes long: the rollback modes differ in how they end their journal, so two of them show what all do. */
 export function someModes(random: Random): readonly (typeof MODES)[number][] {
   return ["delete", random.pick(["truncate", "persist"]), "wal"]
+}
+
+/** The same with what a name and inCapture() say of how a WAL is captured: in both ways. */
+export function someWays(random: Random): readonly [(typeof MODES)[number], string][] {
+  const modes = someModes(random).map((mode): [(typeof MODES)[number], string] => [mode, ""])
+  return [...modes, ["wal", STRICT]]
 }
 
 /** `mixed`: every writer chooses a mode, with one writer at a time. */

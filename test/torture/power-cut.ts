@@ -106,7 +106,7 @@ async function record(scope: Scope, options: PowerCutOptions): Promise<Recording
   const flags = maintains ? ["--retention", "100ms", "--retention-interval", "50ms"] : []
   const isReplica = options.node === "replica"
   const isBehind = options.capture === "behind"
-  const own = isBehind ? [...flags, "--capture", "behind"] : flags
+  const own = [...flags, "--capture", options.capture ?? "strict"]
   const primary = await scope.node(isReplica ? { flags: own } : { flags: own, env })
   const replica =
     isReplica || isBehind ? await scope.node(replicaOf(primary, isReplica)) : undefined

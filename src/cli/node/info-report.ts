@@ -29,6 +29,7 @@ function head(info: NodeInfo, nowMs: number): string {
     ["mount", info.mount],
     ["data", info.path],
   ]
+  if (info.capture !== undefined) lines.push(["capture", captureOf(info.capture)])
   if (info.sync !== undefined) lines.push(["sync", syncOf(info.sync)])
   if (info.clusterID !== undefined) lines.push(["cluster", info.clusterID])
   if (info.leaseStore !== undefined) lines.push(["lease", leaseOf(info.leaseStore)])
@@ -36,6 +37,10 @@ function head(info: NodeInfo, nowMs: number): string {
   if (last !== undefined)
     lines.push([last.until === undefined ? "problem" : "earlier", problemOf(last)])
   return lines.map(([name = "", value]) => `${name.padEnd(8)} ${onOneLine(value ?? "")}\n`).join("")
+}
+
+function captureOf({ mode, reason }: NonNullable<NodeInfo["capture"]>): string {
+  return `${mode}: ${reason}`
 }
 
 function syncOf({ state, mode, replicas, acknowledging, reason, degraded }: SyncStatus): string {

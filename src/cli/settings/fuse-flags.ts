@@ -30,18 +30,15 @@ export const FUSE_FLAGS = {
   },
   capture: {
     kind: "choice",
-    choices: ["strict", "behind"],
-    default: "strict",
-    help: "capture commits of a WAL before they are done, or behind their writers",
-    more: "`behind`: writers of a WAL pass LiteFS while this node is the primary; not with `--forward-writes`",
+    choices: ["auto", "behind", "strict"],
+    default: "auto",
+    help: "how commits to a WAL are captured: behind their writers, or before they are done",
+    more: "`behind`: [writers of a WAL pass LiteFS](guide.md#writers-that-pass-litefs) while this node is the primary, and NORMAL means what it means in SQLite; `strict`: NORMAL is as durable as FULL, and each write asks LiteFS; `auto`: `behind` where the kernel and the rights of LiteFS allow it",
   },
 } as const satisfies FlagTable
 
 type FuseArgs = ParsedArgs<typeof FUSE_FLAGS>
-type FuseOptions = Pick<
-  LiteFSOptions,
-  "allowOther" | "fuseOwner" | "fuseMode" | "readOnlyOpens" | "capturesBehind"
->
+type FuseOptions = Pick<LiteFSOptions, "allowOther" | "fuseOwner" | "fuseMode" | "readOnlyOpens">
 
 export function fuseOptions(args: FuseArgs): FuseOptions {
   const { values } = args
@@ -57,7 +54,6 @@ export function fuseOptions(args: FuseArgs): FuseOptions {
     ...(args.isGiven("read-only-opens") ? { readOnlyOpens: values["read-only-opens"] } : {}),
     ...(owner === undefined ? {} : { fuseOwner: owner }),
     ...(mode === undefined ? {} : { fuseMode: mode }),
-    ...(values.capture === "behind" ? { capturesBehind: true } : {}),
   }
 }
 

@@ -5,6 +5,7 @@
 import { hostname as hostnameOfMachine } from "node:os"
 import { isAbsolute, relative, resolve } from "node:path"
 import type {
+  CaptureOptions,
   ListenAddress,
   LiteFSOptions,
   ProxyOptions,
@@ -35,7 +36,6 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
   const httpAddr = values["http-addr"]
   const proxy = proxyOptions(args, resolve(values["fuse-dir"]))
   checkPorts(args, httpAddr, proxy.proxy)
-  checkCapture(args)
   return {
     ...directories(args),
     role: role(args),
@@ -54,31 +54,38 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
     ...(snapshotRate ? { snapshotRate } : {}),
     ...(values["forward-writes"] ? { forwardWrites: true } : {}),
     ...syncOptions(args),
+    capture: capture(args),
     fuseDebug: values["fuse-debug"],
     log: { level: values["log-level"], format: values["log-format"] },
   }
 }
 
 /**
- * Those who wrote past a daemon that was killed are kept from writing by their locks, which the kernel must have
- * (sys/process/stale-handles.ts).
+ * Behind the writers where nothing is against it. Those who wrote past a daemon that was killed are kept from writing by
+ * their locks, which the kernel must have (sys/process/stale-handles.ts).
  */
-function checkCapture(args: MountArgs): void {
-  if (args.values.capture !== "behind") return
-  if (args.values["sync-replicas"] > 0) {
-    throw args.usageError(
-      `${args.spelling("capture")} behind and ${args.spelling("sync-replicas")} are given, a commit that passes LiteFS cannot wait for replicas`,
-    )
-  }
-  if (args.values.lease !== undefined) {
-    throw args.usageError(
-      `${args.spelling("capture")} behind and ${args.spelling("lease")} are given, a commit that passes LiteFS cannot be refused when the lease has ended`,
-    )
-  }
-  if (args.values["forward-writes"] !== true) return
-  const both = `${args.spelling("capture")} behind and ${args.spelling("forward-writes")}`
+function capture(args: MountArgs): CaptureOptions {
+  const { capture: wanted, "sync-replicas": replicas } = args.values
+  if (wanted === "strict") return { wanted }
+  const problems = [
+    ["sync-replicas", replicas > 0, "a commit that passes LiteFS cannot wait for replicas"],
+    [
+      "lease",
+      args.values.lease !== undefined,
+      "a commit that passes LiteFS cannot be refused when the lease has ended",
+    ],
+    [
+      "forward-writes",
+      args.values["forward-writes"] === true,
+      "forwarding sees each lock as a request, and writers that pass LiteFS need locks that the kernel keeps without it",
+    ],
+  ] as const
+  const problem = problems.find(([, isGiven]) => isGiven)
+  if (problem === undefined) return { wanted }
+  const [flag, , why] = problem
+  if (wanted === "auto") return { wanted, obstacle: `${args.spelling(flag)} is given, ${why}` }
   throw args.usageError(
-    `${both} are given, forwarding sees each lock as a request, and writers that pass LiteFS need locks that the kernel keeps without it`,
+    `${args.spelling("capture")} behind and ${args.spelling(flag)} are given, ${why}`,
   )
 }
 

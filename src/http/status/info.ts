@@ -7,6 +7,7 @@
 import type { ServerResponse } from "node:http"
 import type { NodeProblems } from "../../cluster/node-problems.ts"
 import type {
+  CaptureStatus,
   ConnectedReplica,
   DatabaseCondition,
   DatabaseStatus,
@@ -148,6 +149,8 @@ export interface NodeInfo {
   readonly lastProblem?: ProblemInfo
   /** On a primary whose commits wait for replicas. */
   readonly sync?: SyncStatus
+  /** How commits to a WAL are captured while this node is the primary. */
+  readonly capture?: CaptureStatus
   readonly databases: readonly DatabaseInfo[]
   readonly replicas: readonly ReplicaInfo[]
 }
@@ -160,6 +163,7 @@ function nodeInfo(status: NodeStatus): Omit<NodeInfo, "databases" | "replicas"> 
   const leaseStore = identity.leaseStore?.()
   const primaryUrl = isPrimary ? identity.advertiseUrl : identity.primaryUrl
   const proxyUrl = identity.proxyUrl?.()
+  const capture = identity.capture?.()
   return {
     ...(clusterId === undefined ? {} : { clusterID: clusterId }),
     isPrimary: isPrimary && leaseStore?.isHeld !== false,
@@ -183,6 +187,7 @@ function nodeInfo(status: NodeStatus): Omit<NodeInfo, "databases" | "replicas"> 
     lag: lagInfo(status.lag),
     ...lastProblem(status.problems),
     ...(status.sync === undefined ? {} : { sync: status.sync }),
+    ...(capture === undefined ? {} : { capture }),
   }
 }
 

@@ -116,6 +116,15 @@ function* nodeMetrics({ status, positions, divergedCount }: MetricsContext) {
     "Whether the node knows and reaches a primary.",
     () => (status.primaryName === undefined ? 0 : 1),
   )
+  const capture = status.identity.capture?.()
+  if (capture !== undefined) {
+    yield single(
+      "gauge",
+      "litefs_capture_behind",
+      "Whether writers of a WAL pass LiteFS while the node is the primary.",
+      () => (capture.mode === "behind" ? 1 : 0),
+    )
+  }
   const lease = status.identity.leaseStore?.()
   if (lease !== undefined) {
     const { type, holder } = lease

@@ -86,8 +86,8 @@ export interface MountedDatabaseContext {
   readonly readOnlyOpens: boolean
   /** Clients of a primary may write to a WAL past the daemon; undefined: they may not. */
   bypass(): Bypass | undefined
-  /** Whether a client has the byte of a file locked exclusively, which the kernel knows. */
-  isLockedToWrite(nodeId: number, byte: number): boolean
+  /** The process that has the byte of a file locked exclusively, which the kernel knows; 0 or less: an open file. */
+  lockedToWriteBy(nodeId: number, byte: number): number | undefined
   /** Asks for locks on `<db>-lock`, hears when they go, and has the peer thread hold the file. */
   readonly halts: Pick<HaltFlocksContext, "ask" | "giveBack"> & Omit<HaltBytesContext, "flocks">
   /** Set when clients write on a replica, too. */
@@ -289,21 +289,37 @@ export class MountedDatabase {
     this.#context.onUnpassed(this.name)
   }
 
+  /**
+   * The node stops and has no role, or has given it away, and the peer thread has not given WRITE up yet: clients that
+   * pass since it was the primary can do nothing more. What they committed would be nobody's.
+   */
+  bar(): void {
+    const { role, log } = this.#context
+    if (role.isPrimary && log.isOpen) return // the next start captures it
+    if (this.log?.hasPassedClients) this.#past.bar()
+  }
+
   /** Whether a client holds WRITE, and passes. */
   get isBeingWritten(): boolean {
+    return this.#capture !== undefined && this.writer !== undefined
+  }
+
+  /** The process that holds WRITE. */
+  get writer(): number | undefined {
     const { index } = this
-    if (this.#capture === undefined) return false
-    return index !== undefined && this.#context.isLockedToWrite(index.nodeId, WAL_WRITE_LOCK)
+    return index && this.#context.lockedToWriteBy(index.nodeId, WAL_WRITE_LOCK)
   }
 
   /** Whether a client has the database for itself (locking_mode=EXCLUSIVE): it then opens the WAL after that. */
   get isHeldAlone(): boolean {
     const { file } = this
-    return file !== undefined && this.#context.isLockedToWrite(file.nodeId, SHARED_FIRST)
+    return (
+      file !== undefined && this.#context.lockedToWriteBy(file.nodeId, SHARED_FIRST) !== undefined
+    )
   }
 
   sayUnseen(file: string): void {
-    const message = `Cannot open "${file}" to write: others pass LiteFS (--capture behind), and this client is in another PID namespace or hides its files, try again when they have closed it, or use --capture strict`
+    const message = `Cannot open "${file}" to write: others pass LiteFS, and this client is in another PID namespace or hides its files, try again when they have closed it, or use --capture strict`
     this.#context.refusals.say(message, file)
   }
 

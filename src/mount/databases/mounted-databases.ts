@@ -209,6 +209,20 @@ export class MountedDatabases {
     return failed
   }
 
+  /** Of one whose index cannot be written, clients may go on until the next start. */
+  bar(): void {
+    for (const database of this.#databases.values()) {
+      try {
+        database.bar()
+      } catch (error) {
+        log.error("cannot keep clients of the time before from writing", {
+          db: database.name,
+          error,
+        })
+      }
+    }
+  }
+
   /** Databases that clients may write to past the daemon. */
   get passed(): string[] {
     const all = [...this.#databases.values()]

@@ -58,7 +58,7 @@ export interface FileEntry {
    */
   allocate(offset: number, size: number, isGrowing: boolean): void
   /** `thread` is the kernel's id of the thread that syncs, 0 if unknown. */
-  sync(thread: number): void
+  sync(thread: number, handle: number): void
   /**
    * A client asks for an exclusive lock on these bytes, which nobody on this node has locked. Only with
    * `--forward-writes`. When the `Deferred` is done the client gets the lock, unless somebody else has it by then. The
@@ -154,7 +154,7 @@ export abstract class BackedEntry implements FileEntry {
     if (isGrowing && offset + size > this.file.size()) this.truncate(offset + size)
   }
 
-  sync(_thread: number): void {
+  sync(_thread: number, _handle: number): void {
     this.file.sync()
   }
 

@@ -16,7 +16,7 @@ import { UsedEntry } from "./used-entry.ts"
  *       └───────────────────────────────────────────────────────────────┘
  *                 no client has it open: the peer thread opens it anew
  *
- *   cached   Each write is a request, as without --capture behind. A client that has it so when the role comes goes on
+ *   cached   Each write is a request, as with --capture strict. A client that has it so when the role comes goes on
  *            so: its commits are captured at its WRITE requests.
  *   passed   Clients write to it, and the daemon captures behind them.
  *   kept     On a replica, for clients of the time when it was the primary. The peer thread took WRITE before the fs

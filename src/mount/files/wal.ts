@@ -80,11 +80,13 @@ export class WalEntry extends PassedEntry {
 
   /**
    * Every commit in it is durable in the commit log or in an LTX file: since its WRITE, or, when clients write past the
-   * daemon, from here on.
+   * daemon, from here on. Such a client hears here that nobody has its database any more.
    */
-  override sync(thread: number): void {
+  override sync(thread: number, handle: number): void {
     if (this.isKept && !this.database.isPeer(thread)) throw FuseError.of(Errno.EROFS)
-    if (this.isPassed) this.database.capture?.walSyncing(thread)
+    if (!this.isPassed) return
+    this.checkWriter(handle)
+    this.database.capture?.walSyncing(thread)
   }
 
   override flush(): undefined {

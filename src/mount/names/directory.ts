@@ -254,8 +254,8 @@ export class Directory implements FileSystem {
     else this.#flocks.release(nodeId, flockOwner)
   }
 
-  sync(nodeId: number, _handle: number, _dataOnly: boolean, { pid }: Caller): undefined {
-    this.#entries.get(nodeId).sync(pid)
+  sync(nodeId: number, handle: number, _dataOnly: boolean, { pid }: Caller): undefined {
+    this.#entries.get(nodeId).sync(pid, handle)
   }
 
   flock(
@@ -385,7 +385,7 @@ export class Directory implements FileSystem {
     }
   }
 
-  /** The kernel never asks for it: see `syncless` in thread.ts. */
+  /** The kernel never asks for it: see `isSyncless` in thread.ts. */
   syncDirectory(): void {}
 
   statfs(into: Statfs): void {

@@ -321,6 +321,7 @@ export class FrontDoor implements Outside {
       flags.noteFull()
       queueMicrotask(() => disk.look())
     })
+    disk.watch(() => storage.threads.capture?.mode === "behind")
     closing.add("disk", () => disk.close())
   }
 }
@@ -348,6 +349,7 @@ function identityOf({ options, storage, membership }: FrontDoorContext): NodeIde
     lease: () => lease.record,
     leaseStore: () => leaseStoreOf(membership.elected),
     clusterId: () => clusterId.value,
+    capture: () => storage.threads.capture,
     proxyUrl: () => (member.isPrimary ? options.proxy?.advertiseUrl : followed.proxyUrl),
   }
 }

@@ -7,7 +7,7 @@
  */
 import { statfsSync } from "node:fs"
 import type { NodeProblems } from "../../cluster/node-problems.ts"
-import type { Clock } from "../../lib/clock.ts"
+import { type Clock, every } from "../../lib/clock.ts"
 import { logger } from "../../lib/log.ts"
 import { formatSize } from "../../lib/size.ts"
 import type { SharedFlags } from "../../store/shared-flags.ts"
@@ -16,12 +16,14 @@ const log = logger("litefs")
 
 const LOOK_MS = 1000
 const QUIET_MS = 5000
-/** So much more must be free than before. */
+/** How often somebody looks whether writers that pass LiteFS have filled the disk. */
+const WATCH_MS = 3000
+/** So much more must be free than before; with less, the disk is full for those who pass. */
 const ROOM_SIZE_MIN = 1024 * 1024
 
 export interface FullDiskContext {
   readonly path: string
-  readonly flags: Pick<SharedFlags, "fullCount" | "roomCount">
+  readonly flags: Pick<SharedFlags, "fullCount" | "roomCount" | "noteFull">
   readonly problems: NodeProblems
   readonly clock: Clock
   /** Tells those who wait for a change of the node. */
@@ -38,6 +40,7 @@ export class FullDisk {
   #failedMs = 0
   #freeThen = 0
   #cancel = () => {}
+  #unwatch = () => {}
 
   constructor(context: FullDiskContext) {
     this.#context = context
@@ -54,8 +57,20 @@ export class FullDisk {
     if (!this.#isFull) this.#begin()
   }
 
+  /** Clients that pass LiteFS hear of a full disk from the kernel, and nobody tells us. */
+  watch(arePassing: () => boolean): void {
+    this.#unwatch = every(this.#context.clock, WATCH_MS, () => {
+      if (!arePassing()) return
+      const free = this.#free()
+      if (free === undefined || free >= ROOM_SIZE_MIN) return
+      this.#context.flags.noteFull()
+      this.look()
+    })
+  }
+
   close(): void {
     this.#cancel()
+    this.#unwatch()
   }
 
   #begin(): void {

@@ -11,7 +11,12 @@ import { untilSeen } from "../../lib/until.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import type { LastRun } from "../../recovery/recover.ts"
 import { SHARED_FIRST, SHARED_SIZE, WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
-import { decodeWalIndexHeader, encodeWalIndexHeader } from "../../sqlite/wal-index.ts"
+import {
+  barWalIndexHeader,
+  decodeWalIndexHeader,
+  encodeWalIndexHeader,
+  isBarred,
+} from "../../sqlite/wal-index.ts"
 import { DataDir } from "../../store/data-dir.ts"
 import {
   closeFile,
@@ -43,7 +48,7 @@ const KEPT = {
 
 function emptied(head: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(head.length)
-  const header = decodeWalIndexHeader(head)
+  const header = decodeWalIndexHeader(isBarred(head) ? barWalIndexHeader(head, false) : head)
   if (header === undefined) return bytes
   const empty = encodeWalIndexHeader({ ...header, frameCount: 0, change: header.change + 1 })
   bytes.set(empty, 0)
@@ -107,7 +112,7 @@ function endStaleHandles(devices: ReadonlySet<string>, dataDir: DataDir): void {
   if (writers.length > 0) {
     throw new LitefsError(
       "unavailable",
-      `Cannot take over from the last daemon: clients wrote past it (--capture behind), and may still write to its WALs, end them first: ${listed(writers)}`,
+      `Cannot take over from the last daemon: clients wrote past it, and may still write to its WALs, end them first: ${listed(writers)}`,
     )
   }
   const message = "clients of the last daemon may read old data, restart them"
@@ -140,11 +145,20 @@ function listed(pids: readonly number[]): string {
   return pids.length > LISTED_COUNT_MAX ? `${some}, …` : some
 }
 
-/** Call it after mounting. `isBehind`: the WAL of a database may have commits that nobody has captured. */
-export function rememberMount(dataDir: DataDir, fuseDir: string, isBehind: boolean): void {
+/**
+ * Call it after mounting. `isBehind`: the WAL of a database may have commits that nobody has captured. Returns how to
+ * tell that none has.
+ */
+export function rememberMount(
+  dataDir: DataDir,
+  fuseDir: string,
+  isBehind: boolean,
+): { notBehind(): void } {
   const others = wasBehind(dataDir) ? rememberedDevices(dataDir) : [] // of clients that are kept from writing
   const devices = new Set([...others, ...mountDevices(fuseDir).slice(-1)])
-  writeMounted(dataDir, [...devices], isBehind || others.length > 0)
+  const write = (mayBe: boolean) => writeMounted(dataDir, [...devices], mayBe || others.length > 0)
+  write(isBehind)
+  return { notBehind: () => write(false) }
 }
 
 function writeMounted(

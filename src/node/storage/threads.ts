@@ -9,11 +9,12 @@
  */
 import { MessageChannel } from "node:worker_threads"
 import type { Halting } from "../../cluster/locks/halting.ts"
+import type { CaptureStatus } from "../../cluster/node-status.ts"
 import { must } from "../../lib/assert.ts"
 import { every, sleep, systemClock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { logger, passLine } from "../../lib/log.ts"
-import type { LiteFSOptions } from "../../litefs-options.ts"
+import type { CaptureOptions, LiteFSOptions } from "../../litefs-options.ts"
 import type { FsMailbox } from "../../mount/fs-mailbox.ts"
 import { FsWorker } from "../../mount/fs-worker.ts"
 import type { ReplaceRequest } from "../../mount/names/replace.ts"
@@ -35,6 +36,7 @@ import {
 import { userId } from "../../sys/thread.ts"
 import type { Databases } from "./databases.ts"
 import type { LogSegments } from "./log-segments.ts"
+import { obstacleOf, thisMachine } from "./passing.ts"
 import { forgetMount, lastRun, rememberMount } from "./stale-mount.ts"
 
 const log = logger("litefs")
@@ -87,6 +89,11 @@ export class Threads {
   #notifier: Fd | undefined
   /** Device of the mount, as in /proc/self/mountinfo. */
   #mountDevice: string | undefined
+  /** Why no client passes the fs thread, as far as is known before it is asked. */
+  #obstacle: string | undefined
+  readonly #passing = Promise.withResolvers<string | undefined>()
+  #capture: CaptureStatus | undefined
+  #remembered: { notBehind(): void } | undefined
   #isEnding = false
   #stopLooking = () => {}
 
@@ -108,6 +115,7 @@ export class Threads {
       workers.fs,
       {
         ...common,
+        passing: (problem) => this.#passing.resolve(problem),
         rewritten: (database) => peer.tell("rewritten", database),
         unpassed: (database) => peer.tell("unpassed", database),
         vanished: (name) => peer.tell("vanished", name),
@@ -130,6 +138,7 @@ export class Threads {
         giveBack: (...given) => halting().giveBack(...given),
       },
       (error) => {
+        this.#passing.resolve(error.message)
         this.#abort()
         fail(error)
       },
@@ -179,7 +188,6 @@ export class Threads {
           fuseDebug,
           forwardWrites,
           readOnlyOpens,
-          behind: options.capturesBehind === true,
           sync: options.sync?.mode,
         },
         between.port1,
@@ -199,8 +207,11 @@ export class Threads {
     const { options, dataDir } = this.#context
     const { fuseDir, allowOther = userId() === 0 } = options
     this.#mount = mountFuse(fuseDir, allowOther)
-    this.#mountDevice = mountsAt(fuseDir).at(-1)?.device
-    rememberMount(dataDir, fuseDir, options.capturesBehind === true || this.#isPastNeeded)
+    const mount = mountsAt(fuseDir).at(-1)
+    this.#mountDevice = mount?.device
+    this.#obstacle = obstacleFor(options.capture, mount?.isShared === true)
+    const isBehind = this.#obstacle === undefined || this.#isPastNeeded
+    this.#remembered = rememberMount(dataDir, fuseDir, isBehind)
   }
 
   /** A database that was refused has its WAL as those clients have left it. */
@@ -224,7 +235,10 @@ export class Threads {
     const mount = must(this.#mount, "mount")
     const notifier = cloneDevice(mount.device)
     this.#notifier = notifier
-    this.#isOwnedByThread = await this.fs.serve(mount, [notifier], this.#mountDevice ?? "")
+    const mayPass = this.#obstacle === undefined
+    const on = this.#mountDevice ?? ""
+    this.#isOwnedByThread = await this.fs.serve(mount, [notifier], on, mayPass)
+    await this.#decideCapture(mayPass)
     this.peer.tell("mounted", notifier)
     this.#mounted.resolve()
     this.#stopLooking = every(systemClock, LOOK_MS, () => this.#look())
@@ -232,6 +246,28 @@ export class Threads {
       this.#gone() // also after umount -f, which only ends its answers
       this.#mountDevice = undefined // it may be another mount's now, perhaps of another program
     })
+  }
+
+  /** Says it, where a user may have expected otherwise. */
+  async #decideCapture(mayPass: boolean): Promise<void> {
+    const { wanted } = this.#context.options.capture
+    const gone = this.fs.unmounted.then(() => "the mount is gone")
+    const problem = mayPass ? await Promise.race([this.#passing.promise, gone]) : this.#obstacle
+    if (problem === undefined) {
+      const reason = wanted === "auto" ? "the kernel lets writers pass" : "--capture behind"
+      this.#capture = { mode: "behind", reason }
+      return
+    }
+    this.#capture = { mode: "strict", reason: problem }
+    if (mayPass && !this.#isPastNeeded) this.#remembered?.notBehind()
+    const message = "writers of a WAL do not pass LiteFS, as with --capture strict"
+    if (wanted === "auto") log.info(message, { reason: problem })
+    if (wanted === "behind") log.warn(message, { reason: problem })
+  }
+
+  /** Undefined until the mount answers. */
+  get capture(): CaptureStatus | undefined {
+    return this.#capture
   }
 
   /** Without the mount, clients would write to files of the directory below, and nobody would replicate those. */
@@ -255,8 +291,9 @@ export class Threads {
    * clients commit through the fs thread.
    */
   get captured(): (() => Promise<void>) | undefined {
-    if (this.#context.options.capturesBehind !== true) return undefined
+    if (this.#context.options.capture.wanted === "strict") return undefined
     return async () => {
+      if (this.#capture?.mode === "strict") return
       await this.fs.call("follow").catch(() => {}) // a thread that has ended captures nothing more
     }
   }
@@ -271,6 +308,7 @@ export class Threads {
     const { fs, peer } = this
     this.#isEnding = true
     this.#stopLooking()
+    await fs.call("bar").catch(() => {})
     await peer.call("detach").catch(() => {}) // a thread that has ended has nothing open
     const problem = unmount(this.#context.options.fuseDir)
     if (problem !== undefined) {
@@ -289,4 +327,10 @@ export class Threads {
       forgetMount(this.#context.dataDir, this.#isPastNeeded)
     } else log.warn("files of the mount are still open, the next start takes longer")
   }
+}
+
+function obstacleFor({ wanted, obstacle }: CaptureOptions, isShared: boolean): string | undefined {
+  if (wanted === "strict") return "--capture strict"
+  if (wanted === "behind") return undefined
+  return obstacle ?? obstacleOf(thisMachine(isShared))
 }

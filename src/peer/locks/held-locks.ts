@@ -186,6 +186,6 @@ export class HeldLocks {
 function keptFrom(name: string): LitefsError {
   return new LitefsError(
     "unavailable",
-    `Cannot write to database "${name}" here: clients have it open past LiteFS (--capture behind) since this node was the primary, close them first`,
+    `Cannot write to database "${name}" here: clients have it open past LiteFS since this node was the primary, close them first`,
   )
 }

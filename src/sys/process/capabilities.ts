@@ -15,6 +15,7 @@ const NAMES = [
 
 export const CHOWN = 1n << BigInt(NAMES.indexOf("CHOWN"))
 const SYS_PTRACE = 1n << BigInt(NAMES.indexOf("SYS_PTRACE"))
+const SYS_ADMIN = 1n << BigInt(NAMES.indexOf("SYS_ADMIN"))
 
 export interface Rights {
   readonly uid: number
@@ -38,12 +39,17 @@ export function parseRights(status: string): Rights {
   return { uid, permitted: bits("CapPrm"), effective: bits("CapEff") }
 }
 
+/** Whether it may use it. In a user namespace the kernel may see that otherwise. */
+export function hasCapability({ effective }: Rights, name: "SYS_ADMIN" | "SYS_PTRACE"): boolean {
+  return (effective & (name === "SYS_ADMIN" ? SYS_ADMIN : SYS_PTRACE)) !== 0n
+}
+
 /**
  * What a process that may not trace others lacks, for people. It may trace processes of the same user if it has all
  * their capabilities; others need CAP_SYS_PTRACE (Linux: cap_ptrace_access_check).
  */
 export function rightToTrace(self: Rights, others: readonly Rights[]): string {
-  if ((self.effective & SYS_PTRACE) !== 0n) {
+  if (hasCapability(self, "SYS_PTRACE")) {
     return "they are out of reach, though this daemon has CAP_SYS_PTRACE: another user namespace, or a rule of the system"
   }
   const lacked = others.reduce((all, { permitted }) => all | (permitted & ~self.effective), 0n)

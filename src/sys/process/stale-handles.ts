@@ -114,6 +114,16 @@ export function dropStaleHandles(
   }
 }
 
+/** Whether the kernel knows the call, and no filter of this process forbids it: tried on itself. */
+export function canCopyDescriptors(): boolean {
+  const pidFd = libc.syscall(SYS_PIDFD_OPEN, process.pid, 0, 0, 0, 0)
+  if (pidFd < 0) return false
+  const copy = libc.syscall(SYS_PIDFD_GETFD, pidFd, pidFd, 0, 0, 0)
+  closeFile(pidFd)
+  if (copy >= 0) closeFile(copy)
+  return copy >= 0
+}
+
 interface Found {
   readonly pids: Set<number>
   readonly reached: Holder[] // their descriptors are copied
