@@ -26,8 +26,9 @@ import { readers } from "../test/torture/readers.ts"
 import { roles } from "../test/torture/roles.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
+import { SiteChoice } from "../test/torture/site-choice.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../test/torture/start-faults.ts"
-import { DURATIONS, noSweepResult } from "../test/torture/sweep.ts"
+import { DURATIONS, noSweepResult, type SweepResult } from "../test/torture/sweep.ts"
 import { type OperationUsage, TIMES_MEASURED, upkeepFaults } from "../test/torture/upkeep-faults.ts"
 import { TIMES_USED, usage } from "../test/torture/usage.ts"
 
@@ -80,6 +81,7 @@ const { values } = parseArgs({
     pairs: { type: "string" }, // of nodes that have faults side by side
     part: { type: "string" }, // 2/8: the second of eight parts of all faults
     operation: { type: "string" }, // of upkeep: the one of that name
+    every: { type: "boolean" }, // of upkeep: all calls, not some of each place
   },
 })
 
@@ -138,6 +140,7 @@ const jobs: Job[] = kinds.flatMap((kind) =>
     })),
 )
 
+const choices = new Map<string, SiteChoice>()
 const startedMs = Date.now()
 let isInterrupted = false
 process.stdout.on("error", () => {
@@ -263,7 +266,6 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
   const how = {
     ...{ random, mode, at, sample: Infinity, limitMs, scratch: MEMORY, result, onFailure },
     ...{ only: values.call ?? "", part: partOf(values.part ?? "1/1"), targets },
-    sharesModes: values.mode === undefined,
   }
   try {
     if (job.kind === "faults") await sweep({ ...how, durations: ["once", "lifted", "kill", "end"] })
@@ -273,6 +275,8 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
         ...measuring(at),
         durations: DURATIONS,
         operation: values.operation,
+        sharesModes: values.mode === undefined,
+        choice: choiceAt(at, random),
       })
   } finally {
     const unknown = [...result.unknown].map(([op, count]) => `${op} ${count}`).join(", ")
@@ -282,10 +286,29 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
         `${left} left for want of time, ${restarts} restarts, ${result.failures} failures, ` +
         `${((Date.now() - startMs) / 1000).toFixed(0)} s; failed commits that are there: ${unknown || "none"}`,
     )
+    if (result.sites.size > 0) tellOfSites(result)
     console.log(`calls: ${[...ops].sort().join(" ")}`)
     const others = [...calls].filter((op) => !ops.has(op))
     if (others.length > 0) console.log(`calls without a fault: ${others.sort().join(" ")}`)
   }
+}
+
+/** What one mode has found counts for the others. */
+function choiceAt(at: string, { seed }: Random): SiteChoice {
+  const choice = choices.get(at)
+  if (choice !== undefined) return choice
+  const { every: isEvery = false, call: only = "" } = values
+  const made = new SiteChoice({ seed, durations: DURATIONS, isEvery, only })
+  choices.set(at, made)
+  return made
+}
+
+function tellOfSites({ faults, counted, sites, met }: SweepResult): void {
+  const others = [...sites].filter((site) => !met.has(site)).sort()
+  const list = others.length === 0 ? "" : `: ${others.join(" ")}`
+  console.log(
+    `${faults} faults stand for ${counted} calls at ${sites.size} places; ${others.length} places without a fault${list}`,
+  )
 }
 
 /** Both nodes are measured, with the first part of all. */

@@ -30,8 +30,10 @@ export interface Operation {
   readonly advertisesLink?: boolean
   /** Whether a fault may end the node, or keep it from starting. */
   readonly mayEnd?: boolean
-  /** Only faults of these calls: others are those of another operation. */
-  readonly calls?: RegExp
+  /** It takes long, and has faults only where no operation before it has come to. */
+  readonly isCostly?: boolean
+  /** It waits long for a node that has ended to come back, which is started meanwhile. */
+  readonly outlives?: boolean
   /** LTX files are removed: the log does not start at the beginning. */
   readonly reaps?: boolean
   /** Without a fault. Returns the content. */
@@ -218,7 +220,7 @@ const resuming: Operation = {
 const importingLarge: Operation = {
   name: "import-large",
   at: ["primary", "replica"],
-  calls: /:fdatasync$/,
+  isCostly: true,
   prepare: async () => [],
   act: (pair, database, before) =>
     importInto(pair, database, before, { size: LARGE, pageSize: 65536 }),
@@ -272,7 +274,7 @@ const large: Operation = {
 const veryLarge: Operation = {
   name: "very-large",
   at: ["primary", "replica"],
-  calls: /:(fdatasync|discard|rename|sync-dir)$/,
+  isCostly: true,
   prepare: (pair, database) => make(pair, database, { pageSize: 65536 }),
   act: (pair, database, before) => add(pair, database, before, { count: 36, size: 1 << 20 }),
 }
@@ -323,6 +325,7 @@ const handingOver: Operation = {
   name: "handoff",
   at: ["primary", "replica"],
   mayEnd: true, // when it cannot be what it is to be
+  outlives: true,
   flags: ["--candidate"],
   prepare: makeOnBoth,
   async act(pair, _database, before) {
