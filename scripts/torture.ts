@@ -263,8 +263,12 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
   const limitMs = shareMs()
   const startMs = Date.now()
   const onFailure = failureOf(job, random, at)
+  const onFound = (label: string, count: number) => {
+    const seconds = ((Date.now() - startMs) / 1000).toFixed(0)
+    console.log(`${job.kind} ${mode}: ${count} faults of ${label}, after ${seconds} s`)
+  }
   const how = {
-    ...{ random, mode, at, sample: Infinity, limitMs, scratch: MEMORY, result, onFailure },
+    ...{ random, mode, at, sample: Infinity, limitMs, scratch: MEMORY, result, onFailure, onFound },
     ...{ only: values.call ?? "", part: partOf(values.part ?? "1/1"), targets },
   }
   try {

@@ -41,6 +41,8 @@ export interface SweepOptions {
   /** Where the nodes have their directories. */
   readonly scratch: string
   readonly result: SweepResult
+  /** So many faults follow. */
+  readonly onFound?: (label: string, count: number) => void
   /** What a fault has led to that must not be. The sweep goes on, with new nodes. */
   readonly onFailure: (text: string) => void
 }
@@ -119,7 +121,9 @@ export async function sweepTargets(
     const all = (await target.allFaults()).filter((fault) =>
       isIn(options.part, `${label} ${textOf(fault)}`),
     )
-    found.resolve(shuffled(all, random).slice(0, sample))
+    const chosen = shuffled(all, random).slice(0, sample)
+    options.onFound?.(label, chosen.length)
+    found.resolve(chosen)
   }
   const sweepOne = async (index: number) => {
     let isFirst = index === 0
