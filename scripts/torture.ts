@@ -17,6 +17,7 @@ import { failovers } from "../test/torture/failovers.ts"
 import { sweep } from "../test/torture/fault-sweep.ts"
 import { halt } from "../test/torture/halt.ts"
 import { handoffKills, handoffs, noHandoffsResult } from "../test/torture/handoffs.ts"
+import { largeKill } from "../test/torture/large-kill.ts"
 import { linkFaults } from "../test/torture/link-faults.ts"
 import { lockPage } from "../test/torture/lock-page.ts"
 import { MODES, type Mode } from "../test/torture/model.ts"
@@ -35,6 +36,7 @@ import { TIMES_USED, usage } from "../test/torture/usage.ts"
 const KINDS = [
   "client",
   "daemon",
+  "large",
   "links",
   "readers",
   "shrink",
@@ -54,6 +56,7 @@ type Kind = (typeof KINDS)[number]
 
 const CLIENT_KILLS = 2000
 const DAEMON_KILLS = 500
+const LARGE_KILLS = 50 // in each mode
 const LINK_FAULTS = 500
 const READER_ROUNDS = 5
 const READER_ROUND_MS = 120_000
@@ -89,6 +92,7 @@ const { values } = parseArgs({
 const GOALS: Record<Kind, number> = {
   client: CLIENT_KILLS,
   daemon: DAEMON_KILLS,
+  large: LARGE_KILLS,
   links: LINK_FAULTS,
   readers: READER_ROUNDS,
   shrink: SHRINK_ROUNDS,
@@ -182,7 +186,10 @@ async function runRound(job: Job): Promise<void> {
     else if (kind === "links")
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
-    else if (kind === "handoff") await handOver(job, random, mode)
+    else if (kind === "large") {
+      const hits = await largeKill({ random, mode, kills: 10, result })
+      console.log(`large ${mode}: ${hits} of 10 kills met old pages on disk`)
+    } else if (kind === "handoff") await handOver(job, random, mode)
     else if (kind === "acks") await failOver(job, random, mode)
     else if (kind === "roles") await roles({ random, mode, rounds: 25, result })
     else if (kind === "halt")
@@ -400,7 +407,9 @@ async function cutPower(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
 }
 
 function progress(job: Job): number {
-  const countsRounds = !["client", "daemon", "power", "handoff", "roles", "acks"].includes(job.kind)
+  const countsRounds = !["client", "daemon", "large", "power", "handoff", "roles", "acks"].includes(
+    job.kind,
+  )
   return (countsRounds ? job.rounds : job.result.kills) / job.goal + job.rounds * 1e-6
 }
 

@@ -13,7 +13,7 @@ import {
 import { until } from "../support/until.ts"
 import { CallFaults } from "./call-faults.ts"
 import { within } from "./client.ts"
-import { difference, readContent, replayHistory } from "./history-check.ts"
+import { difference, readContent, replayHistoryTo } from "./history-check.ts"
 import { ANSWER_MS_MAX, type Answer, LineWorker } from "./line-worker.ts"
 import { type Duration, type Fault, isEnd, noteHit, planOf, type SweepOptions } from "./sweep.ts"
 
@@ -208,9 +208,7 @@ export class FaultyPair {
     if (!hasWholeLog || isNothing(pos)) return
     const nodes = [this.primary, this.replica]
     for (const { data } of nodes) {
-      const replayed = replayHistory(data, database)
-      if (replayed.pos !== pos.trim())
-        throw new Error(`the log leads to ${replayed.pos}, not ${pos}`)
+      const replayed = await replayHistoryTo(pos.trim(), data, database)
       const differs = difference(replayed.bytes, readContent(data, database), replayed.pageSize)
       if (differs !== undefined) throw new Error(`log and database file of ${data}: ${differs}`)
     }
