@@ -18,7 +18,7 @@
  * thread. A place is the chain of callers, as the same program has it in every run; a fault that has begun at its place
  * goes on wherever the call is made. Without these variables `faults` is undefined and a call costs one comparison.
  */
-import { appendFileSync, readFileSync, statSync } from "node:fs"
+import { openSync, readFileSync, statSync, writeSync } from "node:fs"
 import { threadId } from "node:worker_threads"
 import { Errno } from "./errno.ts"
 
@@ -58,6 +58,7 @@ export class Faults implements FaultCheck {
   readonly #sources: FaultSources
   #plan: Plan
   #version = ""
+  #countFd: number | undefined
 
   constructor(sources: FaultSources) {
     this.#sources = sources
@@ -83,7 +84,8 @@ export class Faults implements FaultCheck {
     }
     if (countFile !== undefined) {
       const place = countsSites ? `@${site}` : ""
-      appendFileSync(countFile, `${name}${place}${action === 0 ? "" : "!"}\n`)
+      this.#countFd ??= openSync(countFile, "a")
+      writeSync(this.#countFd, `${name}${place}${action === 0 ? "" : "!"}\n`)
     }
     if (typeof action === "number") return action
     // In a Worker exit() ends only the thread, and runs no `catch` or `finally` on the way.

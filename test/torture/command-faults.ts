@@ -121,7 +121,7 @@ export class CommandFaults implements Target {
   }
 
   async allFaults(): Promise<Fault[]> {
-    const { result, choice } = this.#options
+    const { result, mode, choice } = this.#options
     this.#reset()
     this.#faults.countSites()
     await this.#succeed()
@@ -129,7 +129,7 @@ export class CommandFaults implements Target {
     for (const op of this.#faults.ops) result.calls.add(op)
     const sites = this.#faults.sites()
     noteSites(result, sites)
-    return choice.faultsOf(this.#command.name, sites)
+    return choice.faultsOf(this.#command.name, mode, sites)
   }
 
   async fail(fault: Fault): Promise<void> {

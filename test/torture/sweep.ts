@@ -208,6 +208,16 @@ export function textOf(fault: Fault): string {
   return `${callOf(fault)}=${fault.errno} ${fault.duration}`
 }
 
+/** The fault that has this text, if one can have it. */
+export function faultOf(text: string): Fault | undefined {
+  const match = /^([^@]+)(?:@(\w+))?#(\d+)=(EIO|ENOSPC) (\w+)$/.exec(text)
+  const [, name = "", site, nth, errno] = match ?? []
+  const duration = DURATIONS.find((each) => each === match?.[5])
+  if (duration === undefined) return undefined
+  const call = { name, nth: Number(nth), ...(site === undefined ? {} : { site }) }
+  return { ...call, errno: errno as Fault["errno"], duration }
+}
+
 /** As LITEFS_FAULTS has it. */
 export function planOf(fault: Fault): string {
   const { errno, duration } = fault

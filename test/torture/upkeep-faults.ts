@@ -176,14 +176,14 @@ class Upkeep implements Target {
 
   async allFaults(): Promise<Fault[]> {
     const { faults } = this.#pair
-    const { result, mode, at, choice } = this.#options
+    const { result, mode, choice } = this.#options
     const { name, isCostly: onlyNew = false } = this.#operation
     await this.#do()
     faults.countSites()
     const sites = await this.#do()
     faults.set("")
     noteSites(result, sites)
-    return choice?.faultsOf(`${name} ${mode} ${at}`, sites, { onlyNew }) ?? []
+    return choice?.faultsOf(name, mode, sites, { onlyNew }) ?? []
   }
 
   async fail(fault: Fault): Promise<void> {
