@@ -76,7 +76,10 @@ export class SiteChoice {
         pick(failures, "failure").map((failure) => ({ ...call, ...failure })),
       )
     const each = durations.flatMap((duration) =>
-      pick(failures.filter((failure) => failure.duration === duration), duration),
+      pick(
+        failures.filter((failure) => failure.duration === duration),
+        duration,
+      ),
     )
     return [
       ...each.map((failure) => ({ ...call(1), ...failure })),

@@ -166,7 +166,7 @@ async function meet(
     try {
       await target.fail(fault)
     } catch (error) {
-      report(textOf(fault), error)
+      report(`--operation ${label.split(" ")[0]} --call '${textOf(fault)}'`, error)
       return false
     }
   }
