@@ -173,7 +173,7 @@ export async function until(
   what: string,
   node: TestNode,
   condition: () => boolean | Promise<boolean>,
-  limitMs = 3000,
+  limitMs = LIMIT_MS,
 ): Promise<string | undefined> {
   const deadline = Date.now() + limitMs
   while (!(await condition())) {
