@@ -77,7 +77,8 @@ export async function add(
   more: object = {},
 ): Promise<Outcome> {
   const n = nextRow++
-  const { problem } = await pair.ask("add", pair.primary, database, { n, ...more })
+  const how = { n, mustExist: true, ...more }
+  const { problem } = await pair.ask("add", pair.primary, database, how)
   const after = [...before, n]
   // One that failed may have come through: its answer was lost, or what came after the capture failed.
   return { problem, done: [after], notDone: [before, after] }
