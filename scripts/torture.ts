@@ -17,6 +17,7 @@ import { failovers } from "../test/torture/failovers.ts"
 import { sweep } from "../test/torture/fault-sweep.ts"
 import { halt } from "../test/torture/halt.ts"
 import { handoffKills, handoffs, noHandoffsResult } from "../test/torture/handoffs.ts"
+import { largeKill } from "../test/torture/large-kill.ts"
 import { linkFaults } from "../test/torture/link-faults.ts"
 import { lockPage } from "../test/torture/lock-page.ts"
 import { MODES, type Mode } from "../test/torture/model.ts"
@@ -26,14 +27,16 @@ import { readers } from "../test/torture/readers.ts"
 import { roles } from "../test/torture/roles.ts"
 import type { Result } from "../test/torture/round.ts"
 import { shrink } from "../test/torture/shrink.ts"
+import { SiteChoice } from "../test/torture/site-choice.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../test/torture/start-faults.ts"
-import { DURATIONS, noSweepResult } from "../test/torture/sweep.ts"
+import { DURATIONS, noSweepResult, type SweepResult } from "../test/torture/sweep.ts"
 import { type OperationUsage, TIMES_MEASURED, upkeepFaults } from "../test/torture/upkeep-faults.ts"
 import { TIMES_USED, usage } from "../test/torture/usage.ts"
 
 const KINDS = [
   "client",
   "daemon",
+  "large",
   "links",
   "readers",
   "shrink",
@@ -53,6 +56,7 @@ type Kind = (typeof KINDS)[number]
 
 const CLIENT_KILLS = 2000
 const DAEMON_KILLS = 500
+const LARGE_KILLS = 50 // in each mode
 const LINK_FAULTS = 500
 const READER_ROUNDS = 5
 const READER_ROUND_MS = 120_000
@@ -81,6 +85,7 @@ const { values } = parseArgs({
     pairs: { type: "string" }, // of nodes that have faults side by side
     part: { type: "string" }, // 2/8: the second of eight parts of all faults
     operation: { type: "string" }, // of upkeep: the one of that name
+    every: { type: "boolean" }, // of upkeep: all calls, not some of each place
   },
 })
 
@@ -88,6 +93,7 @@ const { values } = parseArgs({
 const GOALS: Record<Kind, number> = {
   client: CLIENT_KILLS,
   daemon: DAEMON_KILLS,
+  large: LARGE_KILLS,
   links: LINK_FAULTS,
   readers: READER_ROUNDS,
   shrink: SHRINK_ROUNDS,
@@ -142,6 +148,7 @@ const jobs: Job[] = kinds.flatMap((kind) =>
     })),
 )
 
+const choices = new Map<string, SiteChoice>()
 const startedMs = Date.now()
 let isInterrupted = false
 process.stdout.on("error", () => {
@@ -183,7 +190,10 @@ async function runRound(job: Job): Promise<void> {
     else if (kind === "links")
       await linkFaults({ random, mode, faults: 20, mayBeLong: true, result })
     else if (mode === "mixed") return
-    else if (kind === "handoff") await handOver(job, random, mode)
+    else if (kind === "large") {
+      const hits = await largeKill({ random, mode, kills: 10, result })
+      console.log(`large ${mode}: ${hits} of 10 kills met old pages on disk`)
+    } else if (kind === "handoff") await handOver(job, random, mode)
     else if (kind === "acks") await failOver(job, random, mode)
     else if (kind === "roles") await roles({ random, mode, rounds: 25, result })
     else if (kind === "halt")
@@ -264,10 +274,13 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
   const limitMs = shareMs()
   const startMs = Date.now()
   const onFailure = failureOf(job, random, at)
+  const onFound = (label: string, count: number) => {
+    const seconds = ((Date.now() - startMs) / 1000).toFixed(0)
+    console.log(`${job.kind} ${mode}: ${count} faults of ${label}, after ${seconds} s`)
+  }
   const how = {
-    ...{ random, mode, at, sample: Infinity, limitMs, scratch: MEMORY, result, onFailure },
+    ...{ random, mode, at, sample: Infinity, limitMs, scratch: MEMORY, result, onFailure, onFound },
     ...{ only: values.call ?? "", part: partOf(values.part ?? "1/1"), targets },
-    sharesModes: values.mode === undefined,
   }
   try {
     if (job.kind === "faults") await sweep({ ...how, durations: ["once", "lifted", "kill", "end"] })
@@ -277,6 +290,8 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
         ...measuring(at),
         durations: DURATIONS,
         operation: values.operation,
+        sharesModes: values.mode === undefined,
+        choice: choiceAt(at, random),
       })
   } finally {
     const unknown = [...result.unknown].map(([op, count]) => `${op} ${count}`).join(", ")
@@ -286,10 +301,29 @@ async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
         `${left} left for want of time, ${restarts} restarts, ${result.failures} failures, ` +
         `${((Date.now() - startMs) / 1000).toFixed(0)} s; failed commits that are there: ${unknown || "none"}`,
     )
+    if (result.sites.size > 0) tellOfSites(result)
     console.log(`calls: ${[...ops].sort().join(" ")}`)
     const others = [...calls].filter((op) => !ops.has(op))
     if (others.length > 0) console.log(`calls without a fault: ${others.sort().join(" ")}`)
   }
+}
+
+/** What one mode has found counts for the others. */
+function choiceAt(at: string, { seed }: Random): SiteChoice {
+  const choice = choices.get(at)
+  if (choice !== undefined) return choice
+  const { every: isEvery = false, call: only = "" } = values
+  const made = new SiteChoice({ seed, durations: DURATIONS, isEvery, only })
+  choices.set(at, made)
+  return made
+}
+
+function tellOfSites({ faults, counted, sites, met }: SweepResult): void {
+  const others = [...sites].filter((site) => !met.has(site)).sort()
+  const list = others.length === 0 ? "" : `: ${others.join(" ")}`
+  console.log(
+    `${faults} faults stand for ${counted} calls at ${sites.size} places; ${others.length} places without a fault${list}`,
+  )
 }
 
 /** Both nodes are measured, with the first part of all. */
@@ -378,7 +412,9 @@ async function cutPower(job: Job, random: Random, mode: Exclude<Mode, "mixed">):
 }
 
 function progress(job: Job): number {
-  const countsRounds = !["client", "daemon", "power", "handoff", "roles", "acks"].includes(job.kind)
+  const countsRounds = !["client", "daemon", "large", "power", "handoff", "roles", "acks"].includes(
+    job.kind,
+  )
   return (countsRounds ? job.rounds : job.result.kills) / job.goal + job.rounds * 1e-6
 }
 

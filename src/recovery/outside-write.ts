@@ -3,9 +3,10 @@
  *
  * By itself such a file looks like one after a crash: its pages differ from the log. But a crash leaves content that
  * pages have had before, and that is known in most cases: the whole file is at a position of the log, or the LTX files,
- * the journal or the WAL have it. Where they do not, because a page was written long ago, the times tell: LiteFS did
- * not write a database file a second after everything else. After a clean stop nothing has to be guessed: the file must
- * be as it was left, if the log is.
+ * the journal or the WAL have it. Where they do not, because a page was written long ago or by a transaction that did not
+ * end, the times tell: LiteFS did not write a database file a second after everything else, and after its word that it
+ * does so (store/noted-file.ts). After a clean stop nothing has to be guessed: the file must be as it was left, if the
+ * log is.
  *
  * Such a file is kept whole as `database.changed-<ms>` beside the database file.
  */
@@ -116,6 +117,8 @@ function isLaterThanAll({ dataDir, name, chain, last }: ReplayFacts): boolean {
   const paths = [
     ...Array.from({ length: SEGMENT_COUNT }, (_, index) => segmentPath(dataDir.root, index)),
     ...(["journal", "wal", "shm"] as const).map((file) => dataDir.path(name, file)),
+    dataDir.undoPath(name),
+    dataDir.writtenPath(name),
     ...chain.map(({ path }) => path),
   ]
   const times = paths.map((path) => statusAt("database:stat-others", path)?.modifiedMs ?? 0)

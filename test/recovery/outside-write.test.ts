@@ -274,6 +274,27 @@ describe("recoverDatabase() of a file as a crash leaves it", () => {
     expect(Buffer.compare(database.read("database"), image)).toBe(0)
   })
 
+  test("recoverDatabase() keeps nothing of a large transaction, which is written long after its journal", () => {
+    using directory = new DataDirectory()
+    const database = directory.database()
+    const image = database.read("database")
+    const journal = interrupted(database, "UPDATE t SET a = hex(randomblob(200))")
+    writeFileSync(database.path("journal"), journal)
+    writeSynced(database.path("synced"), 4n)
+    for (const txid of [1, 2, 3]) rmSync(database.ltxPath(txid))
+
+    const dataDir = new DataDir(directory.root)
+    const file = dataDir.databaseFile("app.db")
+    file.create()
+    file.writeBytes(database.read("database").subarray(PAGE_SIZE), PAGE_SIZE)
+    file.close()
+    for (const path of [database.path("database"), dataDir.writtenPath("app.db")])
+      utimesSync(path, LATER, LATER)
+    expect(recover(directory).log.lines[0]).toBe("info: rolled back")
+    expect(keptFiles(database)).toEqual([])
+    expect(Buffer.compare(database.read("database"), image)).toBe(0)
+  })
+
   test("recoverDatabase() rolls no journal back when that does not help", () => {
     using directory = new DataDirectory()
     const database = directory.database()

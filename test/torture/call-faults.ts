@@ -9,6 +9,15 @@ import { appendFileSync, readFileSync, renameSync, writeFileSync } from "node:fs
 export interface Call {
   readonly name: string
   readonly nth: number // from 1
+  /** Where in the program: `nth` counts the calls that are made there. Without one it counts all of the name. */
+  readonly site?: string
+}
+
+/** The calls of a name that are made at one place. */
+export interface SiteCalls {
+  readonly name: string
+  readonly site: string
+  readonly count: number
 }
 
 /** Of many calls of a name that one statement makes, so many of the first and of the last. */
@@ -29,6 +38,11 @@ export class CallFaults {
 
   get env(): Record<string, string> {
     return { LITEFS_FAULTS_FILE: this.#faults, LITEFS_FAULTS_COUNT: this.countFile }
+  }
+
+  /** From here on calls are written down with the place where they are made, which takes time. */
+  countSites(): void {
+    this.set("sites")
   }
 
   /** From here on; counting starts anew. An empty text lifts all. */
@@ -57,7 +71,7 @@ export class CallFaults {
     return new Set(
       this.#lines()
         .filter((line) => line !== MARK)
-        .map((line) => line.replace(/^\d+\//, "").replace("!", "")),
+        .map((line) => line.replace(/^\d+\//, "").replace(/[@!].*/, "")),
     )
   }
 
@@ -88,6 +102,16 @@ export class CallFaults {
     }
     end()
     return chosen
+  }
+
+  /** Calls since forget(), by name and place. */
+  sites(): SiteCalls[] {
+    const counts = new Map<string, number>()
+    for (const line of this.#lines()) counts.set(line, (counts.get(line) ?? 0) + 1)
+    return [...counts].map(([line, count]) => {
+      const [name = "", site = ""] = line.replace("!", "").split("@")
+      return { name, site, count }
+    })
   }
 
   #lines(): string[] {

@@ -27,6 +27,8 @@ import { checkSteps } from "./fault-sweep.ts"
 import { checkLog } from "./halt.ts"
 import { checkOnce, checkThere, SCHEMA as HANDOFF_SCHEMA } from "./handoffs.ts"
 import { difference, readContent, replayHistory } from "./history-check.ts"
+import { filling } from "./large-kill.ts"
+import { schemaSql } from "./model.ts"
 import type { Pair } from "./pair.ts"
 import { checkRecovery } from "./power-cut.ts"
 import { DIGEST, expectSeen } from "./roles.ts"
@@ -101,6 +103,31 @@ describe("client, daemon, links, shrink: what the writers were told", () => {
       "LOST: transaction 1 of writer 1 was done again by 9",
     )
   })
+})
+
+test("large: a filling is whole, or not there", async () => {
+  using root = new TemporaryDirectory()
+  const node = new PlainNode(root, "primary")
+  const pair = { primary: node, replica: node, directory: root.path } as unknown as Pair
+  const round = new Round(pair, new Random(1), "delete")
+  const { schema, empty, fill, checks } = filling(5, 800)
+  round.checks.push(...checks)
+  await round.run(`${schemaSql("delete", 4096, "none")}${schema}`, 30_000)
+  for (const sql of [fill(1001), empty, fill(1002)]) {
+    await round.run(sql, 30_000)
+    await round.checkContent(node.asNode)
+  }
+  const before = join(node.mount, "before.db")
+  copyFileSync(join(node.mount, DATABASE), before)
+  for (const [sql, problem] of [
+    ["delete from bulk where k = 2", "the bulk of transaction 2 is not whole"],
+    ["delete from filled", "there is bulk of transaction 2"],
+    ["update bulk set body = zeroblob(800) where k = 3", "bulk 2.3 has a wrong body"],
+  ] as const) {
+    copyFileSync(before, join(node.mount, DATABASE))
+    node.change(DATABASE, sql)
+    await expect(round.checkContent(node.asNode)).rejects.toThrow(problem)
+  }
 })
 
 describe("the log leads to the position and to the files", () => {

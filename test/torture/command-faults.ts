@@ -13,11 +13,12 @@ import { type DatabaseFixture, DataDirectory } from "../support/data-directory.t
 import { DirectoryImage } from "../support/directory-image.ts"
 import { PROGRAM, type Scope } from "../support/node.ts"
 import { CallFaults } from "./call-faults.ts"
+import type { SiteChoice } from "./site-choice.ts"
 import {
   type Fault,
-  faultsOf,
   isEnd,
-  opOf,
+  noteHit,
+  noteSites,
   planOf,
   type SweepOptions,
   type Target,
@@ -82,8 +83,10 @@ export const COMMANDS: readonly Command[] = [
   },
 ]
 
+export type CommandFaultsOptions = SweepOptions & { readonly choice: SiteChoice }
+
 export class CommandFaults implements Target {
-  readonly #options: SweepOptions
+  readonly #options: CommandFaultsOptions
   readonly #command: Command
   readonly #faults: CallFaults
   readonly #image: DirectoryImage
@@ -92,7 +95,7 @@ export class CommandFaults implements Target {
   #first: Buffer | undefined // that it has made
   #last = ""
 
-  static async start(scope: Scope, options: SweepOptions, command: Command) {
+  static async start(scope: Scope, options: CommandFaultsOptions, command: Command) {
     using data = new DataDirectory()
     command.prepare(data.database(APP), data.root)
     const directory = mkdtempSync(join(scope.directory, "command-"))
@@ -100,7 +103,7 @@ export class CommandFaults implements Target {
   }
 
   private constructor(
-    options: SweepOptions,
+    options: CommandFaultsOptions,
     command: Command,
     directory: string,
     image: DirectoryImage,
@@ -118,10 +121,15 @@ export class CommandFaults implements Target {
   }
 
   async allFaults(): Promise<Fault[]> {
+    const { result, mode, choice } = this.#options
     this.#reset()
+    this.#faults.countSites()
     await this.#succeed()
-    for (const op of this.#faults.ops) this.#options.result.calls.add(op)
-    return faultsOf(this.#faults.chosen(), this.#options)
+    this.#faults.set("")
+    for (const op of this.#faults.ops) result.calls.add(op)
+    const sites = this.#faults.sites()
+    noteSites(result, sites)
+    return choice.faultsOf(this.#command.name, mode, sites)
   }
 
   async fail(fault: Fault): Promise<void> {
@@ -131,8 +139,7 @@ export class CommandFaults implements Target {
     const { code } = await this.#run()
     const hasHit = this.#faults.hitCount > 0
     if (hasHit) {
-      result.hits += 1
-      result.ops.add(opOf(fault))
+      noteHit(result, fault)
     }
     this.#faults.set("")
     const kept = contentsOf(new DirectoryImage(this.#root))

@@ -68,7 +68,7 @@ async function killOnce(round: Round, result: Result): Promise<void> {
 }
 
 /** A writer that was slow to start may be a client of `successor`: that one has nothing to hear of. */
-async function endWriters(
+export async function endWriters(
   round: Round,
   writers: readonly Writer[],
   result: Result,

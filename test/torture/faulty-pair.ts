@@ -13,9 +13,9 @@ import {
 import { until } from "../support/until.ts"
 import { CallFaults } from "./call-faults.ts"
 import { within } from "./client.ts"
-import { difference, readContent, replayHistory } from "./history-check.ts"
+import { difference, readContent, replayHistoryTo } from "./history-check.ts"
 import { ANSWER_MS_MAX, type Answer, LineWorker } from "./line-worker.ts"
-import { type Duration, type Fault, isEnd, opOf, planOf, type SweepOptions } from "./sweep.ts"
+import { type Duration, type Fault, isEnd, noteHit, planOf, type SweepOptions } from "./sweep.ts"
 
 /** So long a fault that is lifted stays when the replica has come to it, and so often it fails. */
 /** For many large databases and a busy machine. */
@@ -111,10 +111,7 @@ export class FaultyPair {
     const isHit = this.faults.hitCount > 0
     const { result } = this.options
     for (const op of this.faults.ops) result.calls.add(op)
-    if (isHit) {
-      result.hits += 1
-      result.ops.add(opOf(fault))
-    }
+    if (isHit) noteHit(result, fault)
     // A thread that only checks files is not missed.
     const ends = fault.duration === "kill" || (fault.duration === "end" && isOfNode(fault))
     if (isHit && ends) {
@@ -211,9 +208,7 @@ export class FaultyPair {
     if (!hasWholeLog || isNothing(pos)) return
     const nodes = [this.primary, this.replica]
     for (const { data } of nodes) {
-      const replayed = replayHistory(data, database)
-      if (replayed.pos !== pos.trim())
-        throw new Error(`the log leads to ${replayed.pos}, not ${pos}`)
+      const replayed = await replayHistoryTo(pos.trim(), data, database)
       const differs = difference(replayed.bytes, readContent(data, database), replayed.pageSize)
       if (differs !== undefined) throw new Error(`log and database file of ${data}: ${differs}`)
     }

@@ -4,12 +4,14 @@
  */
 import { existsSync, readFileSync } from "node:fs"
 import { ChecksumAccumulator, lockPgno, pageChecksum } from "../../src/ltx/checksum.ts"
-import { formatPos } from "../../src/ltx/pos.ts"
+import { formatPos, parsePos } from "../../src/ltx/pos.ts"
 import { decodeDatabaseHeader, trustedPageCount } from "../../src/sqlite/database-header.ts"
 import { WalReader } from "../../src/sqlite/wal-reader.ts"
 import { DataDir } from "../../src/store/data-dir.ts"
 import { LtxDirectory } from "../../src/store/ltx/ltx-directory.ts"
 import { readLtxFile } from "../../src/store/ltx/ltx-file.ts"
+
+const STORED_MS_MAX = 5000
 
 export interface Replayed {
   readonly pos: string
@@ -81,6 +83,21 @@ export function replayHistory(dataDir: string, database: string): Replayed {
     pageSize,
     fileCount: files.length,
   }
+}
+
+/** The same for a database that is at a position, where its LTX files lead soon after a client has its answer. */
+export async function replayHistoryTo(
+  pos: string,
+  dataDir: string,
+  database: string,
+): Promise<Replayed> {
+  const directory = new LtxDirectory(new DataDir(dataDir).ltxDir(database))
+  const deadline = Date.now() + STORED_MS_MAX
+  while (directory.last()?.maxTxid !== parsePos(pos)?.txid && Date.now() < deadline)
+    await Bun.sleep(5)
+  const replayed = replayHistory(dataDir, database)
+  if (replayed.pos === pos) return replayed
+  throw new Error(`${dataDir}: the log of ${database} leads to ${replayed.pos}, not ${pos}`)
 }
 
 /** The database as SQLite's own files hold it: the database file, and over it the committed frames of the WAL. */

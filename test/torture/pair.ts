@@ -10,6 +10,8 @@ import { until } from "../support/until.ts"
 import { Client, StuckError, within } from "./client.ts"
 
 const LIMIT_MS = 30_000
+/** For a large database that a crash has left, and a busy machine. */
+const START_LIMIT_MS = 120_000
 
 export interface PairOptions {
   /** Whether the replica reaches the primary through a proxy that can break the link. */
@@ -53,8 +55,9 @@ export class Pair {
   }
 
   async ready(): Promise<void> {
-    await this.primary.logged(/msg=mounted/)
-    await this.replica.logged(/msg=mounted/)
+    for (const node of [this.primary, this.replica]) {
+      await node.logged(/msg=mounted/, START_LIMIT_MS)
+    }
     for (const { node, stuck } of this.#stuck.splice(0)) {
       if (!(await within(5000, node.exited))) throw stuck
     }

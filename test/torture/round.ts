@@ -4,7 +4,7 @@ import { join } from "node:path"
 import type { TestNode } from "../support/node.ts"
 import type { Random } from "../support/random.ts"
 import { Client, program } from "./client.ts"
-import { difference, readContent, replayHistory } from "./history-check.ts"
+import { difference, readContent, replayHistoryTo } from "./history-check.ts"
 import { CHECKS, MODES, type Mode, schemaSql, transactionSql } from "./model.ts"
 import type { Pair } from "./pair.ts"
 
@@ -24,6 +24,8 @@ export class Round {
   readonly pair: Pair
   readonly random: Random
   readonly mode: Mode
+  /** Of the content. */
+  readonly checks: string[] = [...CHECKS]
   readonly #acknowledged = new Map<number, number>() // transaction → writer
   readonly #clients = new Set<Client>()
   /** Whether a writer may keep the database to itself until it ends. */
@@ -112,7 +114,7 @@ export class Round {
     const isLong = this.mode === "wal" || node !== this.pair.primary
     const command = program("reader", {
       path: this.#path(node),
-      checks: CHECKS,
+      checks: this.checks,
       holdMs: isLong ? longMs : 0,
       pauseMs: isLong ? 5 : 150,
       timeoutMs,
@@ -138,7 +140,7 @@ export class Round {
   /** Every acknowledged transaction is there, once and whole, as a client sees it. */
   async checkContent(node: TestNode): Promise<void> {
     const name = node === this.pair.primary ? "check on the primary" : "check on the replica"
-    const command = program("check", { path: this.#path(node), checks: CHECKS })
+    const command = program("check", { path: this.#path(node), checks: this.checks })
     const client = this.client(name, command)
     const { problems, writers } = JSON.parse(await client.output(CHECK_MS_MAX)) as {
       problems: string[]
@@ -166,10 +168,7 @@ export class Round {
     const { pair } = this
     const pos = await pair.settled(DATABASE)
     for (const node of [pair.primary, pair.replica]) {
-      const replayed = replayHistory(node.data, DATABASE)
-      if (replayed.pos !== pos) {
-        throw new Error(`${node.data}: the log leads to ${replayed.pos}, the position is ${pos}`)
-      }
+      const replayed = await replayHistoryTo(pos, node.data, DATABASE)
       const content = readContent(node.data, DATABASE)
       const differs = difference(replayed.bytes, content, replayed.pageSize)
       if (differs !== undefined) throw new Error(`${node.data}: log and database file: ${differs}`)

@@ -1,7 +1,14 @@
 /** What sweeps have in common: the faults of all calls, and the loop that makes nodes and has them meet one after the other. */
 import { Scope } from "../support/node.ts"
 import type { Random } from "../support/random.ts"
-import { type Call, changesNothing, errnosOf, isIn, type Part } from "./call-faults.ts"
+import {
+  type Call,
+  changesNothing,
+  errnosOf,
+  isIn,
+  type Part,
+  type SiteCalls,
+} from "./call-faults.ts"
 import type { Mode } from "./model.ts"
 
 /**
@@ -15,6 +22,9 @@ export interface Fault extends Call {
   readonly errno: "EIO" | "ENOSPC"
   readonly duration: Duration
 }
+
+/** What may go wrong with a call. */
+export type Failure = Pick<Fault, "errno" | "duration">
 
 export interface SweepOptions {
   readonly random: Random
@@ -31,6 +41,8 @@ export interface SweepOptions {
   /** Where the nodes have their directories. */
   readonly scratch: string
   readonly result: SweepResult
+  /** So many faults follow. */
+  readonly onFound?: (label: string, count: number) => void
   /** What a fault has led to that must not be. The sweep goes on, with new nodes. */
   readonly onFailure: (text: string) => void
 }
@@ -45,6 +57,10 @@ export interface SweepResult {
   /** Every name that was called, with or without a fault. */
   readonly calls: Set<string>
   readonly unknown: Map<string, number> // op: commits that failed and are there
+  /** Of a sweep by places: the calls that were counted, the places, and those where a fault was met. */
+  counted: number
+  readonly sites: Set<string>
+  readonly met: Set<string>
 }
 
 export function noSweepResult(): SweepResult {
@@ -57,7 +73,24 @@ export function noSweepResult(): SweepResult {
     ops: new Set(),
     calls: new Set(),
     unknown: new Map(),
+    counted: 0,
+    sites: new Set(),
+    met: new Set(),
   }
+}
+
+export function noteSites(result: SweepResult, sites: readonly SiteCalls[]): void {
+  for (const { name, site, count } of sites) {
+    result.counted += count
+    result.sites.add(`${name}@${site}`)
+  }
+}
+
+export function noteHit(result: SweepResult, fault: Fault): void {
+  const { name, site } = fault
+  result.hits += 1
+  result.ops.add(opOf(fault))
+  if (site !== undefined) result.met.add(`${name}@${site}`)
 }
 
 /** Something with nodes in it that meets faults. */
@@ -88,7 +121,9 @@ export async function sweepTargets(
     const all = (await target.allFaults()).filter((fault) =>
       isIn(options.part, `${label} ${textOf(fault)}`),
     )
-    found.resolve(shuffled(all, random).slice(0, sample))
+    const chosen = shuffled(all, random).slice(0, sample)
+    options.onFound?.(label, chosen.length)
+    found.resolve(chosen)
   }
   const sweepOne = async (index: number) => {
     let isFirst = index === 0
@@ -131,7 +166,7 @@ async function meet(
     try {
       await target.fail(fault)
     } catch (error) {
-      report(textOf(fault), error)
+      report(`--operation ${label.split(" ")[0]} --call '${textOf(fault)}'`, error)
       return false
     }
   }
@@ -152,28 +187,47 @@ export function faultsOf(
 ): Fault[] {
   return calls.flatMap((call) => {
     const { name } = call
-    // Clients map that file: a page that cannot be read kills them (SIGBUS).
-    if (name.endsWith("/shm:read") || !name.includes(only)) return []
-    return durations.flatMap((duration) => {
-      if (duration === "end" && name.startsWith(MAIN_THREAD)) return [] // it is the process
-      // As well before the next call that does: what is on the disk is the same.
-      if (isEnd(duration) && changesNothing(name)) return []
-      const errnos =
-        duration === "once" || duration === "lifted" ? errnosOf(name) : ["EIO" as const]
-      return errnos.map((errno) => ({ ...call, errno, duration }))
-    })
+    if (!name.includes(only)) return []
+    return failuresOf(name, durations).map((failure) => ({ ...call, ...failure }))
   })
 }
 
-export function textOf({ name, nth, errno, duration }: Fault): string {
-  return `${name}#${nth}=${errno} ${duration}`
+export function failuresOf(name: string, durations: readonly Duration[]): Failure[] {
+  // Clients map that file: a page that cannot be read kills them (SIGBUS).
+  if (name.endsWith("/shm:read")) return []
+  return durations.flatMap((duration) => {
+    if (duration === "end" && name.startsWith(MAIN_THREAD)) return [] // it is the process
+    // As well before the next call that does: what is on the disk is the same.
+    if (isEnd(duration) && changesNothing(name)) return []
+    const errnos = duration === "once" || duration === "lifted" ? errnosOf(name) : ["EIO" as const]
+    return errnos.map((errno) => ({ errno, duration }))
+  })
+}
+
+export function textOf(fault: Fault): string {
+  return `${callOf(fault)}=${fault.errno} ${fault.duration}`
+}
+
+/** The fault that has this text, if one can have it. */
+export function faultOf(text: string): Fault | undefined {
+  const match = /^([^@]+)(?:@(\w+))?#(\d+)=(EIO|ENOSPC) (\w+)$/.exec(text)
+  const [, name = "", site, nth, errno] = match ?? []
+  const duration = DURATIONS.find((each) => each === match?.[5])
+  if (duration === undefined) return undefined
+  const call = { name, nth: Number(nth), ...(site === undefined ? {} : { site }) }
+  return { ...call, errno: errno as Fault["errno"], duration }
 }
 
 /** As LITEFS_FAULTS has it. */
-export function planOf({ name, nth, errno, duration }: Fault): string {
-  if (isEnd(duration)) return `${name}#${nth}=${duration}`
+export function planOf(fault: Fault): string {
+  const { errno, duration } = fault
+  if (isEnd(duration)) return `${callOf(fault)}=${duration}`
   const tidying = duration === "untidy" ? `,*:discard#1+=${errno},log:erase#1+=${errno}` : ""
-  return `${name}#${nth}${duration === "lifted" ? "+" : ""}=${errno}${tidying}`
+  return `${callOf(fault)}${duration === "lifted" ? "+" : ""}=${errno}${tidying}`
+}
+
+function callOf({ name, site, nth }: Call): string {
+  return `${name}${site === undefined ? "" : `@${site}`}#${nth}`
 }
 
 /** Whether the node has to be started again. */

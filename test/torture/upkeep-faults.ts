@@ -16,20 +16,20 @@ import { output, start } from "../support/client.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { type ProcessUsage, usageOf } from "../support/process-usage.ts"
 import { until } from "../support/until.ts"
-import { isIn } from "./call-faults.ts"
+import type { SiteCalls } from "./call-faults.ts"
 import { within } from "./client.ts"
 import { COMMANDS, CommandFaults } from "./command-faults.ts"
 import { FaultyPair } from "./faulty-pair.ts"
 import type { Answer } from "./line-worker.ts"
-import type { Mode } from "./model.ts"
+import { MODES } from "./model.ts"
+import { SiteChoice } from "./site-choice.ts"
 import {
   type Fault,
-  faultsOf,
   isEnd,
+  noteSites,
   type SweepOptions,
   sweepTargets,
   type Target,
-  textOf,
 } from "./sweep.ts"
 import { type Content, OPERATIONS, type Operation, type Outcome } from "./upkeep-operations.ts"
 
@@ -40,8 +40,10 @@ export interface UpkeepOptions extends SweepOptions {
   readonly operation?: string | undefined
   /** Told what each operation has left open, before it is swept. */
   readonly onUsage?: (usage: OperationUsage) => void
-  /** Every rollback mode is swept, so that one of them is enough for what is the same in all. */
+  /** All modes are swept, so that one of them is enough for what is the same in all. */
   readonly sharesModes?: boolean
+  /** Without one all places are new. */
+  readonly choice?: SiteChoice
 }
 
 /** Of one node, before and after an operation was done several times without a fault. */
@@ -57,15 +59,14 @@ export interface OperationUsage {
 /** Before a sweep. */
 export const TIMES_MEASURED = 3
 
-const ROLLBACK_MODES: readonly Mode[] = ["delete", "truncate", "persist"]
-
 export async function upkeepFaults(options: UpkeepOptions): Promise<void> {
-  const { at, operation: wanted } = options
+  const { at, operation: wanted, mode, sharesModes = false } = options
+  const choice = options.choice ?? new SiteChoice({ ...options, seed: options.random.seed })
   const isChosen = ({ name }: { readonly name: string }) => wanted === undefined || name === wanted
-  const commands = at === "primary" ? COMMANDS.filter(isChosen) : []
-  for (const command of commands) {
+  const hasCommands = at === "primary" && (!sharesModes || mode === MODES[0])
+  for (const command of hasCommands ? COMMANDS.filter(isChosen) : []) {
     await sweepTargets(options, command.name, (scope) =>
-      CommandFaults.start(scope, options, command),
+      CommandFaults.start(scope, { ...options, choice }, command),
     )
   }
   const chosen = OPERATIONS.filter((each) => isChosen(each) && each.at.includes(at))
@@ -74,7 +75,7 @@ export async function upkeepFaults(options: UpkeepOptions): Promise<void> {
     if (options.onUsage !== undefined) await measure(options, operation, options.onUsage)
     const limitMs = (deadline - Date.now()) / (chosen.length - index)
     await sweepTargets({ ...options, limitMs }, `${operation.name} at ${at}`, (scope) =>
-      Upkeep.start(scope, options, operation),
+      Upkeep.start(scope, { ...options, choice }, operation),
     )
   }
 }
@@ -100,12 +101,14 @@ export async function measure(
 const TIDY_MS_MAX = 10_000
 const OTHERS_MIN = 8
 const LASTING_MS = 2500
+const ENDED_MS = 300
 
 class Upkeep implements Target {
   readonly #pair: FaultyPair
   readonly #options: UpkeepOptions
   readonly #operation: Operation
   #kept: [database: string, content: Content][] = []
+  #hasMet: boolean | undefined
   /** Databases in whose transactions the node was ended. */
   readonly #ended = new Set<string>()
 
@@ -152,8 +155,8 @@ class Upkeep implements Target {
     }
   }
 
-  /** Without a fault. */
-  async #do(): Promise<void> {
+  /** Without a fault. Returns the calls until it was done. */
+  async #do(): Promise<SiteCalls[]> {
     const pair = this.#pair
     const database = pair.newDatabase()
     const prepared = await this.#operation.prepare(pair, database)
@@ -162,29 +165,25 @@ class Upkeep implements Target {
     const outcome = await this.#operation.act(pair, database, before)
     if (outcome.problem !== undefined) throw new Error(`without a fault: ${outcome.problem}`)
     await pair.caughtUp(database)
+    const sites = pair.faults.sites()
     await this.#operation.settle?.(pair, database)
     for (const op of pair.faults.ops) this.#options.result.calls.add(op)
     await pair.ask("release", pair.primary, database)
     await pair.ask("drop", pair.primary, database)
     await pair.caughtUp(database)
+    return sites
   }
 
   async allFaults(): Promise<Fault[]> {
-    const pair = this.#pair
-    for (let time = 0; time < 2; time++) await this.#do()
-    const { calls = /./ } = this.#operation
-    return faultsOf(pair.faults.chosen(), this.#options).filter(
-      (fault) => calls.test(fault.name) && this.#isHere(fault),
-    )
-  }
-
-  /** What has nothing to do with the journal is the same in all rollback modes: each has its share of it. */
-  #isHere(fault: Fault): boolean {
-    const { mode, sharesModes = false } = this.#options
-    const index = ROLLBACK_MODES.indexOf(mode)
-    if (!sharesModes || index < 0 || fault.name.includes("journal")) return true
-    const part = { index, count: ROLLBACK_MODES.length }
-    return isIn(part, `mode of ${this.#operation.name} ${textOf(fault)}`)
+    const { faults } = this.#pair
+    const { result, mode, choice } = this.#options
+    const { name, isCostly: onlyNew = false } = this.#operation
+    await this.#do()
+    faults.countSites()
+    const sites = await this.#do()
+    faults.set("")
+    noteSites(result, sites)
+    return choice?.faultsOf(name, mode, sites, { onlyNew }) ?? []
   }
 
   async fail(fault: Fault): Promise<void> {
@@ -196,7 +195,7 @@ class Upkeep implements Target {
     pair.begin(fault)
     const outcome = await this.#actUnder(fault, database, before)
     if (at === "replica") await pair.comeTo(database, fault.duration)
-    const isKilled = (await pair.lift(fault)) && isEnd(fault.duration)
+    const isKilled = (await this.#lift(fault)) && isEnd(fault.duration)
     await this.#operation.settle?.(pair, database)
     const isRestarted = (await pair.restartIfTold()) || isKilled
     const found = await this.#check(database, outcome, !isRestarted)
@@ -214,7 +213,18 @@ class Upkeep implements Target {
     const pair = this.#pair
     const acting = this.#operation.act(pair, database, before)
     if (fault.duration === "lifted" && !(await within(LASTING_MS, acting))) pair.faults.set("")
+    this.#hasMet = undefined
+    if (isEnd(fault.duration) && this.#operation.outlives === true) {
+      await Promise.race([acting, pair.node.exited])
+      if (!(await within(ENDED_MS, acting))) await this.#lift(fault)
+    }
     return acting
+  }
+
+  /** Once for a fault, which may be before the operation is over. True when the node has come to it. */
+  async #lift(fault: Fault): Promise<boolean> {
+    this.#hasMet ??= await this.#pair.lift(fault)
+    return this.#hasMet
   }
 
   async end(): Promise<void> {

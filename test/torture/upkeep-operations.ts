@@ -30,8 +30,10 @@ export interface Operation {
   readonly advertisesLink?: boolean
   /** Whether a fault may end the node, or keep it from starting. */
   readonly mayEnd?: boolean
-  /** Only faults of these calls: others are those of another operation. */
-  readonly calls?: RegExp
+  /** It takes long, and has faults only where no operation before it has come to. */
+  readonly isCostly?: boolean
+  /** It waits long for a node that has ended to come back, which is started meanwhile. */
+  readonly outlives?: boolean
   /** LTX files are removed: the log does not start at the beginning. */
   readonly reaps?: boolean
   /** Without a fault. Returns the content. */
@@ -75,7 +77,8 @@ export async function add(
   more: object = {},
 ): Promise<Outcome> {
   const n = nextRow++
-  const { problem } = await pair.ask("add", pair.primary, database, { n, ...more })
+  const how = { n, mustExist: true, ...more }
+  const { problem } = await pair.ask("add", pair.primary, database, how)
   const after = [...before, n]
   // One that failed may have come through: its answer was lost, or what came after the capture failed.
   return { problem, done: [after], notDone: [before, after] }
@@ -171,7 +174,7 @@ export async function until(
   what: string,
   node: TestNode,
   condition: () => boolean | Promise<boolean>,
-  limitMs = 3000,
+  limitMs = LIMIT_MS,
 ): Promise<string | undefined> {
   const deadline = Date.now() + limitMs
   while (!(await condition())) {
@@ -218,7 +221,7 @@ const resuming: Operation = {
 const importingLarge: Operation = {
   name: "import-large",
   at: ["primary", "replica"],
-  calls: /:fdatasync$/,
+  isCostly: true,
   prepare: async () => [],
   act: (pair, database, before) =>
     importInto(pair, database, before, { size: LARGE, pageSize: 65536 }),
@@ -272,7 +275,7 @@ const large: Operation = {
 const veryLarge: Operation = {
   name: "very-large",
   at: ["primary", "replica"],
-  calls: /:(fdatasync|discard|rename|sync-dir)$/,
+  isCostly: true,
   prepare: (pair, database) => make(pair, database, { pageSize: 65536 }),
   act: (pair, database, before) => add(pair, database, before, { count: 36, size: 1 << 20 }),
 }
@@ -323,6 +326,7 @@ const handingOver: Operation = {
   name: "handoff",
   at: ["primary", "replica"],
   mayEnd: true, // when it cannot be what it is to be
+  outlives: true,
   flags: ["--candidate"],
   prepare: makeOnBoth,
   async act(pair, _database, before) {

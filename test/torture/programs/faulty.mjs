@@ -6,7 +6,8 @@
 //                              done the one before
 //   {do: "check", path}        answers {rows, problems}
 //   {do: "make", path, mode}   answers {problem}: a database with the row 1, of pages of `pageSize`
-//   {do: "add", path, n}       answers {problem}: one transaction; with `count` and `size` so many blobs of that size too
+//   {do: "add", path, n}       answers {problem}: one transaction; with `count` and `size` so many blobs of that size too,
+//                              with `mustExist` only to what is there: where nothing is mounted, nothing is made
 //   {do: "checkpoint", path}   answers {problem}
 //   {do: "drop", path}         answers {problem}
 //   {do: "hold", paths}        opens them, and reads
@@ -122,8 +123,8 @@ function make({ path, mode, pageSize = 4096 }) {
   return {}
 }
 
-function add({ path, n, count = 0, size = 0 }) {
-  const db = new Database(path, { timeout: TIMEOUT_MS })
+function add({ path, n, count = 0, size = 0, mustExist = false }) {
+  const db = new Database(path, { timeout: TIMEOUT_MS, fileMustExist: mustExist })
   try {
     db.exec("create table if not exists tx(n integer primary key, v)")
     db.exec("begin immediate")
