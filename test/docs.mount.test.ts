@@ -2,6 +2,7 @@
 import { test as anyTest, describe, expect } from "bun:test"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
+import { ROUTES, type RouteForm } from "../src/http/server/routes.ts"
 import { hasMachines, type Machine, machines } from "./support/machines.ts"
 import { Scope } from "./support/node.ts"
 import { type Block, sectionsOf } from "./support/pages.ts"
@@ -189,6 +190,23 @@ try { new (require("bun:sqlite").Database)("/litefs/app.db").run("INSERT INTO us
 catch (error) { console.log(error.name + ": " + error.message, "code", error.code) }'`,
 }
 
+describe("docs/reference.md", () => {
+  test("has the routes that a node serves", async () => {
+    await using scope = new Scope()
+    const node = await scope.node()
+    const methods = new Map<string, string[]>()
+    for (const [name, { hasHead }] of Object.entries<RouteForm>(ROUTES)) {
+      const [method = "", path = ""] = name.split(" ")
+      methods.set(path, [...(methods.get(path) ?? []), method, ...(hasHead ? ["HEAD"] : [])])
+    }
+    methods.delete("/") // for browsers
+    for (const [path, allowed] of methods) {
+      const { status, headers } = await fetch(new URL(path, node.url), { method: "OPTIONS" })
+      expect([path, status, headers.get("Allow")]).toEqual([path, 405, allowed.join(", ")])
+    }
+  }, 60_000)
+})
+
 describe("docs/operations.md", () => {
   test("says what a write on a replica looks like", async () => {
     await using scope = new Scope()
@@ -269,6 +287,7 @@ describe("README.md", () => {
     expect(out).toMatch(/^text\n-+\nhello\nnode /m)
     expect(out).toContain("hello\nwritten on the other one\n")
     expect(out).toMatch(/primary/)
+    expect(await ok(one, "ls /tmp")).toBe("")
   }, 120_000)
 
   test("install", async () => {

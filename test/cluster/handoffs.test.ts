@@ -170,7 +170,7 @@ describe("a forced promotion says what may be lost", () => {
   test.each<[given: Partial<HandoffsContext>, lines: RegExp]>([
     [
       {},
-      /the previous primary took after .*a.db\t0000000000000009\/8000000000000000\n.*not been in sync/s,
+      /the previous primary took after .*a.db {2}0000000000000009\/8000000000000000\n.*not been in sync/s,
     ],
     [{ lagMs: () => 61_000 }, /It is not connected: this node had everything 61.0 s ago\./],
     [
@@ -179,7 +179,7 @@ describe("a forced promotion says what may be lost", () => {
     ],
     [
       { progress: { missing: () => ({ transactions: 3, bytes: 0 }) } },
-      /a.db\t.*, 3 more are known to be missing/,
+      /a.db {2}.*, 3 more are known to be missing/,
     ],
   ])("%#", (given, lines) => {
     expect(new Scene([], given).handoffs.possibleLoss()).toMatch(lines)

@@ -27,6 +27,7 @@ cd "$1/root"
 mount -t proc proc proc
 mount --rbind /dev dev
 mount --rbind /sys sys
+mount -t tmpfs none tmp
 mkdir -p "$PWD${ROOT}" && mount --bind "${ROOT}" "$PWD${ROOT}"
 ip link set lo up
 mkdir -p .${HOME} usr/local/bin

@@ -342,7 +342,7 @@ export class Handoffs {
     for (const [name, pos] of positions()) {
       const { transactions } = progress.missing(name, pos.txid)
       const known = transactions > 0 ? `, ${transactions} more are known to be missing` : ""
-      lines.push(`  ${name}\t${formatPos(pos)}${known}`)
+      lines.push(`  ${name}  ${formatPos(pos)}${known}`)
     }
     lines.push(
       `${this.#link()}. When it comes back it follows this node, and keeps what only it has: litefs diverged list.`,
