@@ -301,7 +301,7 @@ describe("litefs ltx apply", () => {
     [
       "a beginning that is no snapshot",
       () => [app.ltxPath(2)],
-      'Cannot apply "DATA/dbs/app.db/ltx/0000000000000002-0000000000000002.ltx": it starts at TXID 0000000000000002, the first file has to be a snapshot; retention may have removed what was before, litefs export copies the database of a node that runs',
+      'Cannot apply "DATA/dbs/app.db/ltx/0000000000000002-0000000000000002.ltx": it starts at TXID 0000000000000002, the first file has to be a snapshot; retention may have removed what was before, --onto FILE begins with an exported database',
     ],
     [
       "a damaged file",
@@ -340,6 +340,39 @@ describe("litefs ltx apply", () => {
     )
     expect(code).toBeGreaterThan(0)
     expect(readdirSync(data.root).filter((name) => name.startsWith("new.db"))).toEqual([])
+  })
+
+  test("goes on from an exported database, when the first files are gone", async () => {
+    const base = join(data.root, "base.db")
+    await litefs("ltx", "apply", "--output", base, app.ltxPath(1), app.ltxPath(2))
+    const before = readFileSync(base)
+    rmSync(app.ltxPath(1)) // an older one than the export, 2, is left out
+    const onto = ["--onto", base, "--output", output, app.directory]
+    expect((await json("ltx", "apply", "--json", ...onto)).document).toMatchObject({
+      pos: "0000000000000004/CHECKSUM",
+      fileCount: 2,
+    })
+    expect(readFileSync(output).equals(app.read("database"))).toBe(true)
+    expect(readFileSync(base).equals(before)).toBe(true)
+  })
+
+  test.each<[string, (base: string) => void, string]>([
+    [
+      "a database that is not as it was",
+      (base) => writeFileSync(base, app.read("database").fill(7, 600, 601)),
+      "none of the LTX files follows on it, its pages sum to CHECKSUM: it has to be an unchanged export, not newer than the files, and every file after it is needed",
+    ],
+    ["a file that is none", (base) => writeFileSync(base, "text"), "it is no database"],
+  ])("does not begin with %s, and leaves nothing", async (_, write, problem) => {
+    const base = join(data.root, "base.db")
+    write(base)
+    const args = ["--onto", base, "--output", output, app.directory]
+    const { code, err } = await litefs("ltx", "apply", ...args)
+    expect({ code, err }).toEqual({
+      code: 1,
+      err: `ERROR: Cannot apply onto "DATA/base.db": ${problem}\n`,
+    })
+    expect(existsSync(output)).toBe(false)
   })
 
   test.each(["apply", "compact"])("%s does not overwrite", async (command) => {
@@ -442,7 +475,7 @@ describe("litefs ltx", () => {
       	litefs ltx list [--json] PATH...
       	litefs ltx dump [--json] [--pages] PATH...
       	litefs ltx verify [--json] PATH...
-      	litefs ltx apply [--json] --output DATABASE PATH...
+      	litefs ltx apply [--json] [--onto FILE] --output DATABASE PATH...
       	litefs ltx compact [--json] --output FILE PATH...
 
       Flags:
@@ -450,13 +483,16 @@ describe("litefs ltx", () => {
       	--json         print one JSON document
       	--pages        with dump: a line for each page, with its checksum
       	--output FILE  with apply and compact: write this file, which must not exist
+      	--onto FILE    with apply: begin with this database, which litefs export has written
 
       Every flag can be set in the environment too: --json is LITEFS_JSON.
       A flag on the command line wins.
 
       PATH is an LTX file or a directory: one of LTX files, the directory of a
       database (dbs/NAME), or a data directory, which stands for all its databases.
-      Apply and compact take the files of one database.
+      Apply and compact take the files of one database. Apply needs all of them from
+      the first on, which is a snapshot, or with --onto all since the export; a node
+      keeps those of --retention.
 
       The exit code is 0, 1 if a file is damaged or does not follow on the last, and
       2 if the command line is wrong.
@@ -474,6 +510,9 @@ describe("litefs ltx", () => {
 
       	# the database as it was after its third transaction
       	litefs ltx apply --output /tmp/app.db /var/lib/litefs/dbs/app.db/ltx/000000000000000[123]-*.ltx
+
+      	# from a backup, up to the last of the copied LTX files
+      	litefs ltx apply --onto /backup/app.db --output /tmp/app.db /backup/app.ltx
 
       	# one file for the archive
       	litefs ltx compact --output app.ltx /var/lib/litefs/dbs/app.db

@@ -1,14 +1,20 @@
-/** `litefs ltx apply`: the database that LTX files make, in a new file. */
+/** `litefs ltx apply`: the database that LTX files make, in a new file, from nothing or from an exported database. */
+import { chmodSync } from "node:fs"
+import { sumsOfFile } from "../../capture/file-sums.ts"
 import { PageChecksums } from "../../capture/page-checksums.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { EMPTY_CHECKSUM } from "../../ltx/checksum.ts"
 import { isSnapshot, type LtxHeader } from "../../ltx/header.ts"
 import { formatChecksum, formatPos, formatTxid, type Pos, ZERO_POS } from "../../ltx/pos.ts"
 import { posAfter, posBefore } from "../../ltx/span.ts"
+import { readDatabaseHeader } from "../../sqlite/database-header.ts"
+import { FileSource } from "../../store/ltx/file-source.ts"
 import { ltxProblemOf } from "../../store/ltx/inspected-ltx-file.ts"
 import { type LtxSummary, readLtxFile } from "../../store/ltx/ltx-file.ts"
+import { readLtxHeader } from "../../store/ltx/ltx-header.ts"
 import {
   closing,
+  copyFile,
   type Fd,
   O_CREAT,
   O_EXCL,
@@ -24,14 +30,22 @@ import { counted } from "../terminal/table.ts"
 import { chosenFiles } from "./ltx-choice.ts"
 import { posOf } from "./ltx-json.ts"
 
+export interface ApplyOptions {
+  readonly output: string
+  /** The database file to begin with; undefined: from nothing. */
+  readonly onto: string | undefined
+  readonly asJson: boolean
+}
+
 export function applyLtx(
   paths: readonly string[],
-  output: string,
-  asJson: boolean,
+  { output, onto, asJson }: ApplyOptions,
   io: CliIo,
 ): number {
-  const files = chosenFiles(paths, "apply LTX files")
-  const last = makeNewFile(output, (path) => writeDatabase(files, path))
+  const base = onto === undefined ? undefined : readBase(onto)
+  const chosen = chosenFiles(paths, "apply LTX files")
+  const files = base === undefined ? chosen : filesAfter(base, chosen)
+  const last = makeNewFile(output, (path) => writeDatabase(files, path, base))
   const { pageSize, commit } = last.header
   const pos = posOf(last)
   const size = `${counted(commit, "page")} of ${pageSize} bytes`
@@ -43,9 +57,44 @@ export function applyLtx(
   return 0
 }
 
-function writeDatabase(files: readonly string[], path: string): LtxSummary {
-  using output = closing(openFile("apply:open", path, O_RDWR | O_CREAT | O_EXCL))
-  const database = new NewDatabase(output.fd)
+/** A database file that LTX files follow on. */
+interface Base {
+  readonly path: string
+  readonly pageSize: number
+  readonly sums: PageChecksums
+}
+
+function readBase(path: string): Base {
+  using file = FileSource.open(path)
+  if (file === undefined) {
+    throw new LitefsError("not-found", `Cannot read "${path}": there is no such file`)
+  }
+  const header = readDatabaseHeader(file)
+  if (header === undefined) {
+    throw new LitefsError("damaged", `Cannot apply onto "${path}": it is no database`)
+  }
+  const { pageSize } = header
+  return { path, pageSize, sums: sumsOfFile(file, pageSize, Math.ceil(file.size / pageSize)) }
+}
+
+/** Those from where the database is. What it contains says that: the checksum of a position is that of all pages. */
+function filesAfter({ path, sums }: Base, files: readonly string[]): string[] {
+  const start = files.findLastIndex((file) => readLtxHeader(file).preApplyChecksum === sums.total)
+  if (start >= 0) return files.slice(start)
+  const why =
+    `none of the LTX files follows on it, its pages sum to ${formatChecksum(sums.total)}: ` +
+    "it has to be an unchanged export, not newer than the files, and every file after it is needed"
+  throw new LitefsError("position-mismatch", `Cannot apply onto "${path}": ${why}`)
+}
+
+function writeDatabase(files: readonly string[], path: string, base?: Base): LtxSummary {
+  if (base !== undefined) {
+    copyFile("apply:copy", base.path, path)
+    chmodSync(path, 0o600) // a backup may be read-only
+  }
+  const flags = base === undefined ? O_RDWR | O_CREAT | O_EXCL : O_RDWR
+  using output = closing(openFile("apply:open", path, flags))
+  const database = new NewDatabase(output.fd, base)
   let last: LtxSummary | undefined
   for (const file of files) last = database.apply(file)
   syncFile("apply:fsync", output.fd)
@@ -55,12 +104,15 @@ function writeDatabase(files: readonly string[], path: string): LtxSummary {
 /** A database file that grows by LTX files, each of which must follow on the position reached so far. */
 class NewDatabase {
   readonly #fd: Fd
-  readonly #sums = new PageChecksums()
-  #pos: Pos = ZERO_POS
-  #pageSize = 0
+  readonly #sums: PageChecksums
+  #pos: Pos | undefined // of an export only the checksum is known
+  #pageSize: number
 
-  constructor(fd: Fd) {
+  constructor(fd: Fd, base: Base | undefined) {
     this.#fd = fd
+    this.#sums = base?.sums ?? new PageChecksums()
+    this.#pageSize = base?.pageSize ?? 0
+    this.#pos = base === undefined ? ZERO_POS : undefined
   }
 
   apply(path: string): LtxSummary {
@@ -98,12 +150,13 @@ class NewDatabase {
   }
 
   #checkFollowsOn(path: string, { minTxid, preApplyChecksum }: LtxHeader): void {
+    if (this.#pos === undefined) return // filesAfter() has looked
     if (this.#pos.txid === 0n) {
       // After a deletion a database starts from nothing, too.
       if (isSnapshot({ minTxid }) || preApplyChecksum === EMPTY_CHECKSUM) return
       const start = `it starts at TXID ${formatTxid(minTxid)}`
       const advice =
-        "retention may have removed what was before, litefs export copies the database of a node that runs"
+        "retention may have removed what was before, --onto FILE begins with an exported database"
       const why = `${start}, the first file has to be a snapshot; ${advice}`
       throw refusal("position-mismatch", path, why)
     }

@@ -23,6 +23,15 @@ const OUTPUT_FLAGS = {
   },
 } as const satisfies FlagTable
 
+const APPLY_FLAGS = {
+  ...OUTPUT_FLAGS,
+  onto: {
+    kind: "text",
+    placeholder: "FILE",
+    help: "with apply: begin with this database, which litefs export has written",
+  },
+} as const satisfies FlagTable
+
 function onPaths<const T extends FlagTable>(
   name: string,
   flags: T,
@@ -52,11 +61,13 @@ The commands are:
   usage: `litefs ltx list [--json] PATH...
 litefs ltx dump [--json] [--pages] PATH...
 litefs ltx verify [--json] PATH...
-litefs ltx apply [--json] --output DATABASE PATH...
+litefs ltx apply [--json] [--onto FILE] --output DATABASE PATH...
 litefs ltx compact [--json] --output FILE PATH...`,
   notes: `PATH is an LTX file or a directory: one of LTX files, the directory of a
 database (dbs/NAME), or a data directory, which stands for all its databases.
-Apply and compact take the files of one database.
+Apply and compact take the files of one database. Apply needs all of them from
+the first on, which is a snapshot, or with --onto all since the export; a node
+keeps those of --retention.
 
 The exit code is 0, 1 if a file is damaged or does not follow on the last, and
 2 if the command line is wrong.`,
@@ -72,6 +83,9 @@ litefs ltx verify --json /var/lib/litefs | jq .ok
 # the database as it was after its third transaction
 litefs ltx apply --output /tmp/app.db /var/lib/litefs/dbs/app.db/ltx/000000000000000[123]-*.ltx
 
+# from a backup, up to the last of the copied LTX files
+litefs ltx apply --onto /backup/app.db --output /tmp/app.db /backup/app.ltx
+
 # one file for the archive
 litefs ltx compact --output app.ltx /var/lib/litefs/dbs/app.db`,
   // Their code is loaded on use, so that `litefs --help` is quick.
@@ -85,8 +99,8 @@ litefs ltx compact --output app.ltx /var/lib/litefs/dbs/app.db`,
     onPaths("verify", JSON_FLAG, async ({ words, values }, io) =>
       (await import("./ltx-verify.ts")).verifyLtx(words, values.json, io),
     ),
-    onPaths("apply", OUTPUT_FLAGS, async ({ words, values: { output, json } }, io) =>
-      (await import("./ltx-apply.ts")).applyLtx(words, output, json, io),
+    onPaths("apply", APPLY_FLAGS, async ({ words, values: { output, onto, json } }, io) =>
+      (await import("./ltx-apply.ts")).applyLtx(words, { output, onto, asJson: json }, io),
     ),
     onPaths("compact", OUTPUT_FLAGS, async ({ words, values: { output, json } }, io) =>
       (await import("./ltx-compact.ts")).compactLtx(words, output, json, io),
