@@ -6,8 +6,9 @@ import { withoutPaths } from "../lib/errors.ts"
  * `disk`: the disk is full. `primary`: this node is not connected to the primary, or cannot take what it sends.
  * `readers`: what the primary has sent waits for a client here. `replicas`: too few of them acknowledge transactions.
  * `lease`: the store of the lease cannot be used, or this node cannot take the lease that nobody holds.
+ * `cluster`: a node of another cluster takes this one for its primary, and has the data if that was lost here.
  */
-export type ProblemKind = "disk" | "primary" | "readers" | "replicas" | "lease"
+export type ProblemKind = "disk" | "primary" | "readers" | "replicas" | "lease" | "cluster"
 
 /** How a problem with a primary begins that was reached. */
 export const CANNOT_TAKE = "cannot take what the primary sends"

@@ -18,10 +18,11 @@ beforeEach(() => {
 })
 afterEach(() => directory[Symbol.dispose]())
 
-function check(cluster?: string): PeerCheck {
+function check(cluster?: string, foreign?: (problem: string) => void): PeerCheck {
   const clusterId = new ClusterId(join(directory.path, "clusterid"))
   if (cluster !== undefined) clusterId.check(cluster)
-  return new PeerCheck({ ...SELF, clusterId, heard: ({ record }) => heard.push(record) })
+  const more = foreign === undefined ? {} : { foreign }
+  return new PeerCheck({ ...SELF, clusterId, heard: ({ record }) => heard.push(record), ...more })
 }
 
 function headers(id: string, run: string | undefined, rest: Record<string, unknown> = {}) {
@@ -77,11 +78,13 @@ describe("PeerCheck.checkFollower()", () => {
   const url = { "litefs-advertise-url": "http://b:1" }
   const stream = (at: string) => ({ replica: { id: "00000000000000BB", name: "c", url: at } })
 
-  test("refuses a node of another cluster, and says who has the data", () => {
+  test("refuses a node of another cluster, and says who has the data each time", () => {
     const foreign = headers("00000000000000BB", "2", { "litefs-cluster-id": THEIRS })
-    expect(() => check(OURS).checkFollower(foreign, [])).toThrow(
-      `b is in cluster ${THEIRS}, this node in ${OURS}: was the data directory here emptied? Then b has the data`,
-    )
+    const problem = `b is in cluster ${THEIRS}, this node in ${OURS}: was the data directory here emptied? Then b has the data`
+    const told: string[] = []
+    const peers = check(OURS, (text) => told.push(text))
+    for (let i = 0; i < 2; i++) expect(() => peers.checkFollower(foreign, [])).toThrow(problem)
+    expect(told).toEqual([problem, problem])
   })
 
   test.each([

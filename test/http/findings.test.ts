@@ -35,6 +35,15 @@ describe("findings()", () => {
     ])
   })
 
+  test("tells of a node that takes this one for the primary of another cluster", async () => {
+    await using node = await StatusNode.start()
+    node.api.status.markReady()
+    node.api.status.problems.begin("cluster", "b is in cluster X: Then b has the data")
+    expect(found(node).map(inWords)).toEqual([
+      "bad: A node of another cluster takes this one for its primary, and gets nothing | b is in cluster X: Then b has the data | $ litefs promote --force",
+    ])
+  })
+
   test("tells why a replica is not connected, or behind, and what is on its way", async () => {
     await using node = await StatusNode.start("replica")
     const { status } = node.api

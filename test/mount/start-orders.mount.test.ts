@@ -287,6 +287,26 @@ const ROWS: readonly [
     },
   ],
   [
+    "the primary comes back with an empty directory, and says so where one looks, until another is forced and it joins",
+    async (cluster) => {
+      await begin(cluster, ["b", B])
+      await cluster.stop("a")
+      cluster.wipe("a")
+      const a = await cluster.start("a", A)
+      await a.logged(/a node of another cluster takes this one for its primary/)
+      const health = await (await fetch(`${a.url}/health`)).json()
+      const problem = expect.stringMatching(/is in cluster .* has the data$/)
+      expect(health).toMatchObject({ status: "degraded", lastProblem: { problem } })
+      expect(await cluster.force("b")).toMatch(
+        /^200 .*it may have begun a cluster of its own and does not follow: stop it, remove that\ndirectory, and start it with --primary-url http:/s,
+      )
+      await cluster.stop("a")
+      cluster.wipe("a")
+      await cluster.start("a", { ...A, follows: "b" })
+    },
+    { primaries: ["b"], reads: { a: "1", b: "1" } },
+  ],
+  [
     "the primary of the record comes back with an empty directory: nobody is the primary, until one with data is forced",
     async (cluster) => {
       await handedOver(cluster)

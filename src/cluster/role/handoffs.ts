@@ -334,7 +334,7 @@ export class Handoffs {
 
   /** The transactions after which the primary may have had more than is here, as lines of text. */
   possibleLoss(): string {
-    const { positions, progress, lease, primaryName } = this.#context
+    const { positions, progress, lease, primaryName, self } = this.#context
     const primary = lease.record?.primary.hostname ?? primaryName() ?? "the previous primary"
     const lines = [
       `This node is the primary from here on. What ${primary} took after these transactions is not here:`,
@@ -346,6 +346,8 @@ export class Handoffs {
     }
     lines.push(
       `${this.#link()}. When it comes back it follows this node, and keeps what only it has: litefs diverged list.`,
+      "If its data directory was lost it may have begun a cluster of its own and does not follow: stop it, remove that",
+      `directory, and start it with --primary-url ${self().url}.`,
     )
     return `${lines.join("\n")}\n`
   }

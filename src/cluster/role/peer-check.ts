@@ -53,6 +53,8 @@ export interface PeerCheckOptions {
   readonly clusterId: ClusterId
   /** `isAsked`: this node had asked the sender; otherwise `from` is the address of the caller. */
   heard(lease: HeardLease, isAsked: boolean, from?: string): void
+  /** A node of another cluster asks for the databases of this one, and does not get them. */
+  foreign?(problem: string): void
   /** The setting that a URL comes from, in the user's spelling. */
   spellingOf?(url: string): string | undefined
 }
@@ -120,6 +122,7 @@ export class PeerCheck {
       problem,
       from,
     )
+    this.#options.foreign?.(problem)
     throw new LitefsError("unavailable", problem)
   }
 

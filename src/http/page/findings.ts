@@ -101,6 +101,13 @@ function* ofNode({ status, lagMs, divergedCount }: FindingsContext): Generator<F
     const text = "Replication waits for a program on this machine that reads a database"
     yield { level: "warn", text, cause: readers, steps }
   }
+  const foreign = problems.of("cluster")
+  if (foreign !== undefined) {
+    const text = "A node of another cluster takes this one for its primary, and gets nothing"
+    const why = "If the data was lost here, on the node that has it"
+    const steps = [{ why, command: "litefs promote --force" }]
+    yield { level: "bad", text, cause: foreign, steps }
+  }
   if (divergedCount > 0) {
     const text =
       divergedCount === 1

@@ -14,7 +14,9 @@
  *
  * Databases that cannot be sent or applied are left out. The answer names them and has the status "degraded", which is
  * 200 all the same, because the others are as they should be. A full disk has the same effect: existing data can be
- * read. So has a primary without enough replicas that acknowledge, which `sync` tells (cluster/sync-replicas.ts). `lastProblem` is the present or last problem of the node as a whole.
+ * read. So has a primary without enough replicas that acknowledge, which `sync` tells (cluster/sync-replicas.ts), and
+ * one that a node of another cluster takes for its own. `lastProblem` is the present or last problem of the node as a
+ * whole.
  *
  * Without a limit a replica that has lost its primary stays healthy. Otherwise all replicas would go together with the
  * primary.
@@ -115,7 +117,8 @@ function healthOf(status: NodeStatus, conditions: Conditions): Health {
   )
   const isSynchronous = status.sync === undefined || status.sync.state === "synchronous"
   const isFull = status.problems.of("disk") !== undefined
-  const isFine = leftOut.length === 0 && !isFull && isSynchronous
+  const isWrongCluster = status.problems.of("cluster") !== undefined
+  const isFine = leftOut.length === 0 && !isFull && isSynchronous && !isWrongCluster
   const fine = isFine ? "ok" : "degraded"
   return {
     status: reason === undefined ? fine : "unavailable",

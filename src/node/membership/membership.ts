@@ -40,6 +40,9 @@ import { isGuarded, ThisNode } from "./this-node.ts"
 
 const log = logger("member")
 
+/** A node asks anew every 4 s at the longest. */
+const FOREIGN_MS = 30_000
+
 export interface MembershipContext {
   readonly options: LiteFSOptions
   readonly surroundings: Surroundings
@@ -71,6 +74,7 @@ export class Membership {
   #wasPrimary = false
   #isWaiting = false // for an address to follow
   #lastRecord: Member["record"]
+  #forgetForeign = () => {}
 
   constructor(context: MembershipContext) {
     const { options, surroundings, storage, tls, closing, fail } = context
@@ -82,7 +86,10 @@ export class Membership {
     const node = new ThisNode(options, surroundings, dataDir, filter)
     const { lease } = node
     const others = new OtherNodes(options, node, surroundings, tls)
-    closing.add("others", () => others.close())
+    closing.add("others", () => {
+      this.#forgetForeign()
+      others.close()
+    })
     this.#lastRecord = lease.record
     const elected = newElectedLease({
       ...{ options, surroundings, node, databases },
@@ -109,6 +116,7 @@ export class Membership {
       isProven: (heard) => isGuarded(options) || node.clusterKey.hasSealed(heard),
     })
     others.onHeard = (...heard) => member.hear(...heard)
+    others.onForeign = (problem) => this.#foreignProblem(problem)
     const sync = new SyncReplicas({
       ...{ options: options.sync, clock },
       position: (database) => databases.position(database),
@@ -267,6 +275,18 @@ export class Membership {
   #leaseProblem(text: string | undefined): void {
     const status = this.#outside?.api.status
     status?.problems.tell("lease", text)
+    status?.changed()
+  }
+
+  /** It lasts while that node goes on asking. */
+  #foreignProblem(text: string | undefined): void {
+    const { clock } = this.#context.surroundings
+    this.#forgetForeign()
+    if (text !== undefined) {
+      this.#forgetForeign = clock.after(FOREIGN_MS, () => this.#foreignProblem(undefined))
+    }
+    const status = this.#outside?.api.status
+    status?.problems.tell("cluster", text)
     status?.changed()
   }
 

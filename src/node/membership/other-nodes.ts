@@ -29,6 +29,8 @@ export class OtherNodes {
    * A node has told its record; `isAsked` when this node had asked it, otherwise `from` is the address of the caller.
    */
   onHeard: (record: HeardLease, isAsked: boolean, from?: string) => void = () => {}
+  /** A node of another cluster takes this one for its primary. */
+  onForeign: (problem: string) => void = () => {}
 
   constructor(
     { role, peers = [] }: LiteFSOptions,
@@ -50,7 +52,8 @@ export class OtherNodes {
     const spellingOf = (url: string) =>
       role.kind === "replica" && role.primaryUrl === url ? role.urlSpelling : undefined
     const heard = (...record: Parameters<typeof this.onHeard>) => this.onHeard(...record)
-    this.check = new PeerCheck({ id: lease.id, run, clusterId, heard, spellingOf })
+    const foreign = (problem: string) => this.onForeign(problem)
+    this.check = new PeerCheck({ id: lease.id, run, clusterId, heard, foreign, spellingOf })
   }
 
   /** The certificate that this node shows, and the authorities that it trusts. */
