@@ -199,8 +199,9 @@ export class LiteFS {
 
     const isPrimary = await membership.begin(frontDoor, frontDoor.port)
     const believed = await storage.start({ isPrimary, ...membership.forThreads })
+    const { isSettled } = membership.member // a newer lease record may have come
     log.info("mounted", {
-      ...{ dir: options.fuseDir, role: isPrimary ? "primary" : "replica" },
+      ...{ dir: options.fuseDir, role: isPrimary && isSettled ? "primary" : "replica" },
       http: `${options.httpAddr.host}:${frontDoor.port}`,
       capture: storage.threads.capture?.mode,
     })

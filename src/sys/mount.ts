@@ -83,6 +83,16 @@ export function litefsMounts(): string[] {
   return [...onTop].filter(([, type]) => type === TYPE).map(([directory]) => directory)
 }
 
+/** Whether nobody serves the mount there any more. Blocks while its daemon lives and does not answer. */
+export function isDeadMount(directory: string): boolean {
+  try {
+    fileSystemStatus("mount:probe", directory)
+    return false
+  } catch (error) {
+    return error instanceof SysError && error.errno === Errno.ENOTCONN
+  }
+}
+
 /** Whether a LiteFS mount exists there: a dead one after abortStaleMounts(). */
 export function hasMount(directory: string): boolean {
   return mountsAt(directory).at(-1)?.type === TYPE

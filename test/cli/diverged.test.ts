@@ -126,6 +126,11 @@ describe("litefs diverged list", () => {
     expect(missing.err).toContain(
       'Cannot read data directory "DATA/nowhere": it does not exist, give the data directory of a node with --data-dir',
     )
+    const other = await litefs("list", "--data-dir", `${data.root}/dbs`)
+    expect(other.code).toBe(1)
+    expect(other.err).toContain(
+      'Cannot read data directory "DATA/dbs": it has no "dbs", give the data directory of a node with --data-dir',
+    )
   })
 })
 

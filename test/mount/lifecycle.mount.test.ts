@@ -6,7 +6,7 @@ import { join } from "node:path"
 import { expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
-import { flagsOf, freePort, mountsBelow, Scope, STRICT } from "../support/node.ts"
+import { flagsOf, freePort, mountsBelow, PROGRAM, Scope, STRICT } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 
 const WAITING = /msg="not connected to the primary, trying again"/g
@@ -201,6 +201,23 @@ test.each(["umount", "umount -l, with a client", "umount -f, with a client"])(
   },
   60_000,
 )
+
+test("a command says of a dead mount that it is one, and does not offer it", async () => {
+  await using scope = new Scope()
+  const node = await scope.node({ mayCrash: true })
+  const other = await scope.node()
+  await node.stop("SIGKILL")
+  const sql = (...words: string[]) => failureOf([...PROGRAM, "sql", ...words])
+  for (const words of [["app.db", "--fuse-dir", node.mount], [`${node.mount}/app.db`]]) {
+    expect(sql(...words, "select 1")).toContain(
+      `the LiteFS that served "${node.mount}" has died: start it again, or: umount ${node.mount}`,
+    )
+  }
+  const elsewhere = sql("app.db", "--fuse-dir", scope.directory, "select 1")
+  expect(elsewhere).toContain(other.mount)
+  expect(elsewhere).not.toContain(node.mount)
+  run(["umount", node.mount])
+}, 30_000)
 
 test("a mount directory that is a symbolic link is known as the mount that it leads to", async () => {
   await using scope = new Scope()

@@ -7,7 +7,12 @@ import { supervise } from "../command/supervisor.ts"
 import { commandOptions } from "../settings/mount-commands.ts"
 import { MOUNT_SYNTAX } from "../settings/mount-flags.ts"
 import { mountOptions } from "../settings/mount-options.ts"
-import { checkDataDir, preflight, startProblem } from "../settings/preflight.ts"
+import {
+  checkDataDir,
+  preflight,
+  startProblem,
+  workingDirectoryProblem,
+} from "../settings/preflight.ts"
 import { openSecrets } from "../terminal/access.ts"
 import { type Command, command } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
@@ -52,6 +57,11 @@ async function mount(
       try {
         await io.recoverStaleMount(options)
         await preflight(options)
+        if (commands.command !== undefined || (commands.before?.length ?? 0) > 0) {
+          const problem = await workingDirectoryProblem(options, process.cwd())
+          if (problem !== undefined)
+            log.warn("the command gets a working directory that it should not use", { problem })
+        }
         const node = await io.openNode(options)
         showSummary(node, options, io)
         endReports = reportArrivals(node, io)

@@ -1,6 +1,8 @@
 /** The database that a word of a command line means, and why it is not there. */
 import { existsSync, statSync } from "node:fs"
 import { dirname, join } from "node:path"
+import { shellWord } from "../../lib/errors.ts"
+import { isDeadMount } from "../../sys/mount.ts"
 import { directoryOf, runningNodes, suggestion } from "./running-nodes.ts"
 
 /**
@@ -25,6 +27,9 @@ interface FuseDirArgs {
 /** Why a database is not where databasePath() leads; undefined when it is for the mount to know. */
 export function misplacement(word: string, path: string): string | undefined {
   const directory = dirname(path)
+  if (isDeadMount(directory)) {
+    return `the LiteFS that served "${directory}" has died: start it again, or: umount ${shellWord(directory)}`
+  }
   const isPath = word.includes("/")
   const advice = isPath
     ? "is LiteFS mounted there?"

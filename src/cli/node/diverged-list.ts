@@ -1,9 +1,10 @@
-import { existsSync } from "node:fs"
-import { resolve } from "node:path"
+import { existsSync, readdirSync } from "node:fs"
+import { join, resolve } from "node:path"
 import { factsJson, type KeptHistory, listKept } from "../../diverged/kept-history.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { formatPos } from "../../ltx/pos.ts"
 import { DataDir } from "../../store/data-dir.ts"
+import { systemText } from "../../sys/errno.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { formatSize, formatTime, onOneLine, table } from "../terminal/table.ts"
 import { runningNodes, suggestion } from "./running-nodes.ts"
@@ -28,11 +29,21 @@ export function listDiverged(root: string, asJson: boolean, io: CliIo): number {
 
 export function keptIn(root: string): ReturnType<typeof listKept> {
   const path = resolve(root)
-  if (existsSync(path)) return listKept(new DataDir(path))
-  throw new LitefsError(
-    "not-found",
-    `Cannot read data directory "${path}": it does not exist, give the data directory of a node with --data-dir${suggestion(runningNodes().dataDirs)}`,
-  )
+  const problem = existsSync(path) ? noDataDirProblem(path) : "it does not exist"
+  if (problem === undefined) return listKept(new DataDir(path))
+  const advice = `give the data directory of a node with --data-dir${suggestion(runningNodes().dataDirs)}`
+  throw new LitefsError("not-found", `Cannot read data directory "${path}": ${problem}, ${advice}`)
+}
+
+/** What is kept outlives the databases, so either will do. */
+function noDataDirProblem(path: string): string | undefined {
+  if (["dbs", "diverged"].some((name) => existsSync(join(path, name)))) return undefined
+  try {
+    readdirSync(path)
+  } catch (error) {
+    return systemText(error)
+  }
+  return 'it has no "dbs"'
 }
 
 function row({ name, facts, size }: KeptHistory): string[] {

@@ -1,7 +1,7 @@
 /** Where LiteFS runs on this machine, for commands that are not told where their node is. */
 import { dirname, resolve } from "node:path"
 import { DataDir } from "../../store/data-dir.ts"
-import { litefsMounts } from "../../sys/mount.ts"
+import { isDeadMount, litefsMounts } from "../../sys/mount.ts"
 import { boundSockets } from "../../sys/net/local-socket.ts"
 
 /** Directories of the nodes that run here, of every user. */
@@ -21,13 +21,17 @@ export function directoryOf(
   isGiven: boolean,
   running: readonly string[],
 ): string {
-  const [only, ...others] = running
-  if (isGiven || only === undefined || running.includes(resolve(directory))) return directory
+  // A single one is not asked whether it lives: that waits while it does not answer.
+  const alive =
+    running.length > 1 && !isGiven ? running.filter((each) => !isDeadMount(each)) : running
+  const [only, ...others] = alive
+  if (isGiven || only === undefined || alive.includes(resolve(directory))) return directory
   return others.length === 0 ? only : directory
 }
 
 /** For a message: what may be given, of the nodes that run here. */
-export function suggestion(running: readonly string[]): string {
+export function suggestion(found: readonly string[]): string {
+  const running = found.filter((each) => !isDeadMount(each))
   if (running.length === 0) return ""
   const some = running.slice(0, SHOWN_COUNT).map((each) => `"${each}"`)
   return `, like ${some.join(", ")}${running.length > SHOWN_COUNT ? ", …" : ""}`

@@ -24,7 +24,7 @@ export const COMMAND_FLAGS = {
     kind: "duration",
     default: "8s",
     help: "kill a command that was told to stop after this long",
-    more: "`docker stop` kills everything after 10 s",
+    more: "`docker stop` kills everything after 10 s; Ctrl-C in a terminal is left to the command",
   },
   "skip-sync": {
     kind: "boolean",

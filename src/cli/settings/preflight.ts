@@ -40,6 +40,23 @@ export async function preflight(
   if (!isThere) await makeFuseDir(fuseDir)
 }
 
+/** What is wrong with the working directory of a command: that of this process. */
+export async function workingDirectoryProblem(
+  { fuseDir, dataDir }: Pick<LiteFSOptions, "fuseDir" | "dataDir">,
+  workingDir: string,
+): Promise<string | undefined> {
+  const dir = await realPath(workingDir)
+  const isIn = async (other: string) => {
+    const real = await realPath(other)
+    return dir === real || isInside(dir, real)
+  }
+  if (await isIn(dataDir))
+    return "it is in the data directory, which is for nobody else: start LiteFS in another directory"
+  if (await isIn(fuseDir))
+    return "the mount covers it, and nobody replicates what is written there: start LiteFS in another directory"
+  return undefined
+}
+
 async function makeFuseDir(dir: string): Promise<void> {
   try {
     await mkdir(dir, { recursive: true })

@@ -178,9 +178,13 @@ export class Member {
 
   /** Resolves when the node is what the record says, or after the limit. */
   async settled(limitMs: number): Promise<void> {
-    const isSettled = () => this.#state === (this.#isMine ? "primary" : "replica")
     const onChange = (listener: () => void) => this.onChange(listener)
-    await until(isSettled, { clock: this.#options.clock, limitMs, onChange })
+    await until(() => this.isSettled, { clock: this.#options.clock, limitMs, onChange })
+  }
+
+  /** False as well when a newer record came while the node was starting: the role follows it after start(). */
+  get isSettled(): boolean {
+    return this.#state === (this.#isMine ? "primary" : "replica")
   }
 
   /** Calls back when state or record have changed, until the returned function is called. */

@@ -40,6 +40,9 @@ import { isGuarded, ThisNode } from "./this-node.ts"
 
 const log = logger("member")
 
+/** Becoming a replica waits for clients and for the disk. */
+const ROLE_MS_MAX = 60_000
+
 /** A node asks anew every 4 s at the longest. */
 const FOREIGN_MS = 30_000
 
@@ -259,10 +262,18 @@ export class Membership {
     closing.add("stream", () => followed.close())
     closing.add("write locks", () => halting.close())
     closing.add("role", () => member.close())
-    if (member.isPrimary) outside.ready()
-    else this.#follow()
+    if (!member.isPrimary) this.#follow()
+    else if (member.isSettled) outside.ready()
+    else void this.#readyIfPrimary(outside)
     member.start()
     this.elected?.start()
+  }
+
+  /** Another node has become the primary since begin(): this one is about to be its replica, and ready as such. */
+  async #readyIfPrimary(outside: Outside): Promise<void> {
+    const { member } = this
+    await member.settled(ROLE_MS_MAX)
+    if (member.isPrimary) outside.ready()
   }
 
   /** Follows the primary, once there is an address where it may be: a store says it only when it is reached. */
