@@ -70,10 +70,20 @@ async function helpOf([name, stray]: readonly string[]): Promise<string> {
   throw new LitefsError("usage", `Cannot show help: "${stray}" is one word too many`)
 }
 
+const UNMOUNT =
+  "LiteFS unmounts when it is told to stop (kill, systemctl stop), and umount DIR removes the mount of one that has died"
+
+/** What is done without a command. */
+const ELSEWHERE = new Map([
+  ["umount", UNMOUNT],
+  ["unmount", UNMOUNT],
+])
+
 function find(name: string): LazyCommand {
   if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name] as LazyCommand
   const guess = nearest(name, Object.keys(COMMANDS))
-  const advice = guess === undefined ? "see litefs help" : `did you mean ${guess}?`
+  const advice =
+    ELSEWHERE.get(name) ?? (guess === undefined ? "see litefs help" : `did you mean ${guess}?`)
   throw new LitefsError("usage", `Cannot run litefs ${name}: there is no such command, ${advice}`)
 }
 

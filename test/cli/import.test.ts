@@ -83,6 +83,21 @@ test("import says what the node says", async () => {
   })
 })
 
+test("import names the file that the node refuses, and fails with 1: it may be another the next time", async () => {
+  await using api = await FakeApi.start((response) => {
+    response.statusCode = 400
+    response.end('Cannot import "a.db": the file is not usable, it does not start like it\n')
+  })
+  const path = file("x")
+  const ofPath = await litefs(["--url", api.url, "--name", "a.db", path])
+  expect(ofPath.err).toBe(
+    `ERROR: Cannot import "${path}" as "a.db": the file is not usable, it does not start like it\n`,
+  )
+  expect(ofPath.code).toBe(1)
+  const ofInput = await litefs(["--url", api.url, "--name", "a.db", "-"])
+  expect(ofInput.err).toStartWith('ERROR: Cannot import the standard input as "a.db": the file')
+})
+
 test("import says when nobody answers", async () => {
   const { code, err } = await litefs(["--url", "http://127.0.0.1:1", "--name", "a.db", file("x")])
   expect(code).toBe(1)

@@ -152,6 +152,13 @@ describe("litefs info", () => {
     expect(out).toMatch(/^app\.db .* not on the primary +-$/m)
   })
 
+  test("shows that histories are kept", async () => {
+    expect((await infoOf({ ...PRIMARY, divergedCount: 2 })).out).toContain(
+      "kept     2 histories that the primary does not have: litefs diverged list\n",
+    )
+    expect((await infoOf(PRIMARY)).out).not.toContain("kept")
+  })
+
   test("shows a replica that has not found its primary", async () => {
     const { out } = await infoOf({
       ...PRIMARY,

@@ -1,10 +1,19 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test"
-import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { type DatabaseFixture, DataDirectory } from "../support/data-directory.ts"
 import { FakeIo } from "../support/fake-io.ts"
 import { ltxFile, page } from "../support/ltx-file.ts"
+import { TemporaryDirectory } from "../support/temporary-directory.ts"
 
 let data: DataDirectory
 let app: DatabaseFixture
@@ -32,6 +41,16 @@ async function json(...args: string[]) {
 }
 
 describe("litefs ltx list", () => {
+  test.each(["list", "verify"])(
+    "and %s say that a data directory has no databases",
+    async (command) => {
+      using directory = new TemporaryDirectory()
+      mkdirSync(join(directory.path, "dbs"))
+      const found = await litefs("ltx", command, directory.path)
+      expect(found).toEqual({ code: 0, out: "no databases\n", err: "" })
+    },
+  )
+
   test("prints a line for each file, under the name of the database", async () => {
     const { code, out, err } = await litefs("ltx", "list", data.root)
     expect({ code, err }).toEqual({ code: 0, err: "" })

@@ -233,6 +233,10 @@ describe("litefs help", () => {
     [["help", "bogus"], "Cannot run litefs bogus: there is no such command, see litefs help"],
     [["help", "mount", "x"], 'Cannot show help: "x" is one word too many'],
     [["moutn"], "Cannot run litefs moutn: there is no such command, did you mean mount?"],
+    [
+      ["umount", "/litefs"],
+      "Cannot run litefs umount: there is no such command, LiteFS unmounts when it is told to stop (kill, systemctl stop), and umount DIR removes the mount of one that has died",
+    ],
     [["toString"], "Cannot run litefs toString: there is no such command, see litefs help"],
     [["--bogus"], "Cannot run litefs --bogus: there is no such command, see litefs help"],
     [["--", "mount"], "Cannot run litefs --: there is no such command, see litefs help"],

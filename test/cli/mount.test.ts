@@ -197,6 +197,13 @@ describe("litefs mount refuses", () => {
     )
   })
 
+  test("a node whose role is in a misspelled variable, and says so", async () => {
+    expect(await usageErrorOf([], { LITEFS_PRIMRY: "1" })).toMatch(
+      /^neither --primary nor .*, give one of them; LITEFS_PRIMRY is set, did you mean LITEFS_PRIMARY\?$/,
+    )
+    expect(await usageErrorOf([], { LITEFS_SOMETHING: "1" })).toEndWith(", give one of them")
+  })
+
   test("a node with two roles, wherever they come from", async () => {
     const end = "are given, a node is either the primary or a replica"
     expect(await usageErrorOf(["--primary", "--primary-url", "http://a"])).toBe(

@@ -118,6 +118,13 @@ describe("litefs wait", () => {
     expect(await waiting).toEqual(OK)
   })
 
+  test("says once that it cannot, when nobody is there", async () => {
+    const url = `http://127.0.0.1:${await freePort()}`
+    const { code, err } = await litefs("--url", url, "--synced", "--timeout", "10ms")
+    expect(code).toBe(1)
+    expect(err).toStartWith(`ERROR: Cannot wait over 10ms: cannot reach LiteFS at ${url}: `)
+  })
+
   test("gives up on a node that accepts connections and never answers", async () => {
     await using api = await FakeApi.start(() => {})
     const { code, err } = await litefs("--url", api.url, "--synced", "--timeout", "50ms")

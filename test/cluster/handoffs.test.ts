@@ -278,6 +278,21 @@ test.each([
   },
 )
 
+test.each([
+  [
+    "cannot handoff: node is not currently primary",
+    "handoff failed: node is not currently primary",
+  ],
+  ["Cannot stop writes to database: they go on", "Cannot stop writes to database: they go on"],
+])("Handoffs.promote() says once that it cannot: %s", async (text, said) => {
+  const scene = new Scene([], {
+    isConnected: async () => true,
+    call: async () => ({ status: 503, headers: {}, text }),
+  })
+  scene.state = "replica"
+  await expect(scene.handoffs.promote()).rejects.toThrow(new Error(said))
+})
+
 test("Handoffs.takeOffer() answers one offer at a time, and of a flood the last", async () => {
   using log = new LogLines()
   const answers: PromiseWithResolvers<NodeAnswer>[] = []

@@ -60,15 +60,17 @@ describe("ApiServer", () => {
     expect(await posted.text()).toBe("posted")
   })
 
-  test.each(["/", "/hello/", "/toString", "/__proto__"])(
-    "ApiServer answers 404 for %s",
-    async (path) => {
-      using _ = new LogLines()
-      await using server = await serve(ROUTES)
-      const response = await fetch(server.url + path)
-      expect([response.status, await response.text()]).toEqual([404, "404 page not found\n"])
-    },
-  )
+  test.each([
+    ["/", ": open it in a browser, or get /info or /health"],
+    ["/hello/", ""],
+    ["/toString", ""],
+    ["/__proto__", ""],
+  ])("ApiServer answers 404 for %s", async (path, rest) => {
+    using _ = new LogLines()
+    await using server = await serve(ROUTES)
+    const response = await fetch(server.url + path)
+    expect([response.status, await response.text()]).toEqual([404, `404 page not found${rest}\n`])
+  })
 
   test.each(["PUT", "DELETE", "OPTIONS"])(
     "ApiServer answers 405 for %s, and says what is allowed",

@@ -8,6 +8,8 @@ import { type LtxGroup, ltxGroups } from "./ltx-paths.ts"
 
 const TITLES = ["FROM TXID", "POSITION AFTER", "PAGES ", "COMMIT ", "PAGE SIZE ", "SIZE ", "TIME"]
 
+export const NO_DATABASES = "no databases\n"
+
 export function listLtx(paths: readonly string[], asJson: boolean, io: CliIo): number {
   const groups = ltxGroups(paths)
   let code = 0
@@ -25,6 +27,7 @@ export function listLtx(paths: readonly string[], asJson: boolean, io: CliIo): n
     io.stdout(`${JSON.stringify({ groups: list })}\n`)
     return code
   }
+  if (groups.length === 0) io.stdout(NO_DATABASES)
   for (const [index, group] of groups.entries()) {
     if (index > 0) io.stdout("\n")
     const title = titleOf(group)

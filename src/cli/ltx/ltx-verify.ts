@@ -4,7 +4,7 @@ import { type LtxBreak, ltxBreaks } from "../../store/ltx/ltx-chain.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { counted, onLines } from "../terminal/table.ts"
 import { posOf } from "./ltx-json.ts"
-import { titleOf } from "./ltx-list.ts"
+import { NO_DATABASES, titleOf } from "./ltx-list.ts"
 import { type LtxGroup, ltxGroups } from "./ltx-paths.ts"
 
 interface Verified {
@@ -18,6 +18,7 @@ export function verifyLtx(paths: readonly string[], asJson: boolean, io: CliIo):
   const results = ltxGroups(paths).map(verified)
   const isWhole = results.every(({ breaks }) => breaks.length === 0)
   if (asJson) io.stdout(`${JSON.stringify({ ok: isWhole, groups: results.map(json) })}\n`)
+  else if (results.length === 0) io.stdout(NO_DATABASES)
   else for (const result of results) io.stdout(onLines(text(result)))
   return isWhole ? 0 : 1
 }

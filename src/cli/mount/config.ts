@@ -9,6 +9,7 @@ import type { CliIo } from "../terminal/io.ts"
 import { paintOf } from "../terminal/screen.ts"
 import { onOneLine, table } from "../terminal/table.ts"
 import { type MountArgs, mountArgs, UNKNOWN_VARIABLES } from "./mount-args.ts"
+import { misspelledRole } from "./variables.ts"
 
 /** `otherFlags` as those of mountCommand(). */
 export function configCommand(otherFlags: () => Promise<readonly FlagTable[]>): Command {
@@ -45,7 +46,7 @@ async function check(
   otherFlags: () => Promise<readonly FlagTable[]>,
 ): Promise<number> {
   const given = mountArgs(words, io.env)
-  mountOptions(given.args)
+  mountOptions(given.args, misspelledRole(io.env))
   const { before, command } = commandOptions(given.args, given.file?.exec ?? [])
   const commands = [...(before ?? []), ...(command === undefined ? [] : [command])]
   const rows = settings(given)

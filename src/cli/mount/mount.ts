@@ -20,6 +20,7 @@ import { type CliIo, reportError } from "../terminal/io.ts"
 import { reportArrivals } from "./arrivals.ts"
 import { mountArgs } from "./mount-args.ts"
 import { showSummary } from "./summary.ts"
+import { misspelledRole } from "./variables.ts"
 
 const log = logger("mount")
 
@@ -34,7 +35,7 @@ async function mount(
   otherFlags: () => Promise<readonly FlagTable[]>,
 ): Promise<number> {
   const { args, file, remarks } = mountArgs(rawArgs, io.env)
-  const options = mountOptions(args)
+  const options = mountOptions(args, misspelledRole(io.env))
   const tokenFile = options.authToken === undefined ? undefined : args.values["auth-token-file"]
   const authTokenFile = tokenFile === undefined ? undefined : resolve(tokenFile)
   const commands = commandOptions(args, file?.exec ?? [])

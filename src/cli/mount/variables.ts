@@ -24,6 +24,19 @@ const OF_THE_CLOUD = ["LITEFS_CLOUD_TOKEN", "LITEFS_CLOUD_ENDPOINT"]
 
 export type Remark = { readonly key: string; readonly reason: string }
 
+/** The variable that was probably meant to give a role, with what it should be. */
+export function misspelledRole(env: Environment): string | undefined {
+  const known = variablesOf(MOUNT_FLAGS)
+  const roles = ["primary", "primary-url", "lease"].map(environmentName)
+  for (const [name, value = ""] of Object.entries(env)) {
+    if (!name.startsWith(PREFIX) || value === "" || known.includes(name)) continue
+    const guess = nearest(name.slice(PREFIX.length), known.map(withoutPrefix))
+    if (guess !== undefined && roles.includes(PREFIX + guess))
+      return `${name} is set, did you mean ${PREFIX}${guess}?`
+  }
+  return undefined
+}
+
 /** Variables that would give a role. */
 export function roleVariables(env: Environment): string[] {
   return ["primary", "primary-url", "lease"].map(environmentName).filter((name) => {

@@ -1,4 +1,5 @@
 /** `litefs import`: sends a database file to the primary, where it takes the place of a database. */
+import { LitefsError } from "../../lib/errors.ts"
 import {
   DATABASE_HEADER_SIZE,
   decodeDatabaseHeader,
@@ -50,7 +51,8 @@ async function importFile(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<nu
   const api = new NodeApi(args)
   const query = { name, ...(values["no-verify"] ? { verify: "false" } : {}) }
   const startMs = io.clock.monotonicMs()
-  const source = await openSource(words[0] as string, io)
+  const path = words[0] as string
+  const source = await openSource(path, io)
   const progress = new Progress(io, source.size)
   const failed: { error?: unknown } = {}
   const stopping = new Stopping(io.events)
@@ -60,7 +62,7 @@ async function importFile(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<nu
     await api.call("/import", query, { method: "POST", body, signal, ...STREAMING })
   } catch (error) {
     if (stopping.exitCode !== undefined) return stopping.exitCode
-    throw failed.error ?? error // the cause of the failed request tells more than the failure
+    throw failed.error ?? ofFile(error, name, path) // the cause of the failed request tells more than the failure
   } finally {
     progress.end()
     stopping.end()
@@ -69,6 +71,16 @@ async function importFile(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<nu
   if (source.mayLackWal()) io.stderr(`WARNING: ${LACKING_WAL}\n`)
   io.stdout(`Import of database "${name}" in ${took(io.clock, startMs)}\n`)
   return 0
+}
+
+/** The node knows only the name: its refusal gets that of the file, which may be another one the next time. */
+function ofFile(error: unknown, name: string, path: string): unknown {
+  const start = `Cannot import "${name}": `
+  if (!(error instanceof LitefsError && error.message.startsWith(start))) return error
+  const file = path === "-" ? "the standard input" : `"${path}"`
+  const message = `Cannot import ${file} as "${name}": ${error.message.slice(start.length)}`
+  const code = error.code === "usage" ? "invalid" : error.code
+  return new LitefsError(code, message, { cause: error })
 }
 
 /** The standard asks for `duplex` with a stream; without `timeout: false` Bun gives up after five minutes. */

@@ -33,6 +33,7 @@ function head(info: NodeInfo, nowMs: number): string {
   if (info.sync !== undefined) lines.push(["sync", syncOf(info.sync)])
   if (info.clusterID !== undefined) lines.push(["cluster", info.clusterID])
   if (info.leaseStore !== undefined) lines.push(["lease", leaseOf(info.leaseStore)])
+  if (typeof info.divergedCount === "number") lines.push(["kept", keptOf(info.divergedCount)])
   const { lastProblem: last } = info
   if (last !== undefined)
     lines.push([last.until === undefined ? "problem" : "earlier", problemOf(last)])
@@ -41,6 +42,11 @@ function head(info: NodeInfo, nowMs: number): string {
 
 function captureOf({ mode, reason }: NonNullable<NodeInfo["capture"]>): string {
   return `${mode}: ${reason}`
+}
+
+function keptOf(count: number): string {
+  const histories = count === 1 ? "1 history" : `${count} histories`
+  return `${histories} that the primary does not have: litefs diverged list`
 }
 
 function syncOf({ state, mode, replicas, acknowledging, reason, degraded }: SyncStatus): string {

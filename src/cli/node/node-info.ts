@@ -72,6 +72,7 @@ function isInfo(info: Fields): boolean {
     isListOf(replicas, isReplica) &&
     [sync, leaseStore, lastProblem].every((each) => each === undefined || isRecord(each)) &&
     isOptionally("string", (lastProblem as Fields | undefined)?.problem) &&
+    isOptionally("number", info.divergedCount) &&
     isListOf((sync as Fields | undefined)?.degraded ?? [], (each) => typeof each === "string")
   )
 }

@@ -17,7 +17,7 @@ import { NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
 import { databasePath, fuseDirOf } from "./database-path.ts"
 import { type HaltLock, takeHaltLock } from "./halt-lock.ts"
 import { infoText, roleIn } from "./node-info.ts"
-import { healthCondition, TIMEOUT_FLAG, until } from "./waiting.ts"
+import { healthCondition, notInTime, TIMEOUT_FLAG, until } from "./waiting.ts"
 
 const FLAGS = {
   "if-primary": { kind: "boolean", help: "do nothing on a node that is not the primary" },
@@ -138,7 +138,7 @@ async function prepare(
   const waitFor = async (query: Record<string, string>) => {
     const problem = await until(healthCondition(api, query, io.clock), io.clock, endMs)
     if (problem === undefined) return
-    throw new LitefsError("unavailable", `Cannot wait over ${args.texts("timeout")}: ${problem}`)
+    throw notInTime(args.texts("timeout").join(), problem)
   }
   if (values.wait) await waitFor({})
   if (values["if-primary"] || values["if-candidate"]) {

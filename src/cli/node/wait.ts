@@ -9,7 +9,6 @@
  * tried at intervals.
  */
 import type { Clock } from "../../lib/clock.ts"
-import { LitefsError } from "../../lib/errors.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
 import { type FlagTable, Unfit } from "../terminal/flags.ts"
@@ -21,6 +20,7 @@ import {
   GRACE_MS,
   healthCondition,
   LAST_MS,
+  notInTime,
   TIMEOUT_FLAG,
   TimeLimit,
   until,
@@ -100,7 +100,7 @@ async function wait(args: WaitArgs, io: CliIo): Promise<number> {
       io.stdout(`${onOneLine(condition.outcome)}\n`)
       continue
     }
-    throw new LitefsError("unavailable", `Cannot wait over ${args.texts("timeout")}: ${problem}`)
+    throw notInTime(args.texts("timeout").join(), problem)
   }
   return 0
 }

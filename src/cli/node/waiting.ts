@@ -6,7 +6,7 @@
  */
 import type { Health } from "../../http/status/health.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
-import { messageOf } from "../../lib/errors.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
 import type { NodeApi, NodeQuery } from "./api.ts"
 
 export const TIMEOUT_FLAG = {
@@ -32,6 +32,12 @@ export interface Condition {
   check(leftMs: number): Promise<string | undefined>
   /** What holds then, for people. */
   readonly outcome: string
+}
+
+/** The condition did not come to hold. `timeout` is in the user's spelling. */
+export function notInTime(timeout: string, problem: string): LitefsError {
+  const why = problem.replace(/^Cannot /, "cannot ")
+  return new LitefsError("unavailable", `Cannot wait over ${timeout}: ${why}`)
 }
 
 /** Returns why the condition does not hold when the time is over. */

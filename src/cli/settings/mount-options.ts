@@ -21,7 +21,8 @@ import { syncOptions } from "./sync-flags.ts"
 
 type MountArgs = ParsedArgs<MountFlags>
 
-export function mountOptions(args: MountArgs): LiteFSOptions {
+/** `roleHint` is what the user may have meant when no role is given. */
+export function mountOptions(args: MountArgs, roleHint?: string): LiteFSOptions {
   const { values } = args
   const advertiseUrl = values["advertise-url"]
   const snapshotRate = values["snapshot-rate"] // 0: no limit
@@ -38,7 +39,7 @@ export function mountOptions(args: MountArgs): LiteFSOptions {
   checkPorts(args, httpAddr, proxy.proxy)
   return {
     ...directories(args),
-    role: role(args),
+    role: role(args, roleHint),
     ...membership(args),
     hostname: hostname(args),
     ...(advertiseUrl === undefined ? {} : { advertiseUrl }),
@@ -111,7 +112,7 @@ export function isInside(path: string, dir: string): boolean {
   return way !== "" && way !== ".." && !way.startsWith("../") && !isAbsolute(way)
 }
 
-function role(args: MountArgs): RoleOptions {
+function role(args: MountArgs, hint: string | undefined): RoleOptions {
   const primaryUrl = args.values["primary-url"]
   const elected = electedRole(args)
   if (elected !== undefined) {
@@ -141,9 +142,9 @@ function role(args: MountArgs): RoleOptions {
       ...(databases === undefined ? {} : { databases }),
     }
   }
-  throw args.usageError(
-    "neither --primary nor --primary-url URL nor --lease STORE is given, and there is no litefs.yml, give one of them",
-  )
+  const problem =
+    "neither --primary nor --primary-url URL nor --lease STORE is given, and there is no litefs.yml, give one of them"
+  throw args.usageError(hint === undefined ? problem : `${problem}; ${hint}`)
 }
 
 function membership(

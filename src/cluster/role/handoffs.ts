@@ -200,8 +200,8 @@ export class Handoffs {
     }
     hear(answer.headers, url)
     if (answer.status !== 200) {
-      const { text } = answer
-      const isWhole = text.startsWith("Cannot hand over")
+      const text = answer.text.replace(/^cannot handoff: /, "") // it says the same
+      const isWhole = text.startsWith("Cannot ")
       throw new LitefsError("unavailable", isWhole ? text : `handoff failed: ${text}`)
     }
     await member.settled(PROMOTION_MS_MAX)

@@ -110,7 +110,7 @@ async function handleHandoff(
 }
 
 function refused(why: string): LitefsError {
-  const isWhole = why.startsWith("Cannot hand over")
+  const isWhole = why.startsWith("Cannot ")
   return new LitefsError("unavailable", isWhole ? why : `cannot handoff: ${why}`)
 }
 

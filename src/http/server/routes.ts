@@ -24,7 +24,7 @@ export const ROUTES = {
   "GET /": { about: "in a browser: the status page" },
   "GET /info": {
     about:
-      "JSON: the original's keys, then `id`, `version`, `role`, `lease`, `leaseStore`, `isReady`, `lag`, `lastProblem`, `databases`, `replicas`",
+      "JSON: the original's keys, then `id`, `version`, `role`, `lease`, `leaseStore`, `isReady`, `lag`, `lastProblem`, `divergedCount`, `databases`, `replicas`",
     hasHead: true,
   },
   "GET /health": {

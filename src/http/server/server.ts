@@ -194,7 +194,7 @@ async function dispatch(
   if (changingHeaders !== undefined) beginWith(response, changingHeaders)
   onRequest?.(request.headers, url.pathname, senderOf(request).from)
   const methods = routes[url.pathname]
-  if (methods === undefined) return answer(response, 404, "404 page not found")
+  if (methods === undefined) return answer(response, 404, notFound(url.pathname))
   const handler = methods[request.method ?? ""]
   if (handler === undefined) {
     response.setHeader("Allow", Object.keys(methods).join(", "))
@@ -202,6 +202,12 @@ async function dispatch(
   }
   if (crowd.enter(url.pathname, request, response)) connections.keep(request)
   await handler(request, response, url)
+}
+
+/** The status page is for browsers only. */
+function notFound(path: string): string {
+  const rest = path === "/" ? ": open it in a browser, or get /info or /health" : ""
+  return `404 page not found${rest}`
 }
 
 /** Every way to begin a response leads through writeHead(), also an implicit one. */

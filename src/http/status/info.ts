@@ -29,6 +29,8 @@ export interface InfoContext {
   readonly status: NodeStatus
   /** Undefined when there is no database file. */
   journalMode(database: string): JournalMode | undefined
+  /** The number of histories that are kept aside. */
+  divergedCount(): number
 }
 
 export async function handleInfo(
@@ -61,7 +63,7 @@ export async function infoText(context: InfoContext, turns: Turns): Promise<stri
     if (turns.isOver) await turns.next()
   }
   const lists = `,\n  "databases": ${jsonList(infos)},\n  "replicas": ${jsonList(replicas)}\n}\n`
-  return encodeJson(nodeInfo(status), 2).replace(/\n\}$/, () => lists)
+  return encodeJson(nodeInfo(context), 2).replace(/\n\}$/, () => lists)
 }
 
 function jsonItem(value: unknown): string {
@@ -151,12 +153,18 @@ export interface NodeInfo {
   readonly sync?: SyncStatus
   /** How commits to a WAL are captured while this node is the primary. */
   readonly capture?: CaptureStatus
+  /** Histories that the primary does not have, for `litefs diverged`. Not there when there are none. */
+  readonly divergedCount?: number
   readonly databases: readonly DatabaseInfo[]
   readonly replicas: readonly ReplicaInfo[]
 }
 
 /** All but the lists, which come last. */
-function nodeInfo(status: NodeStatus): Omit<NodeInfo, "databases" | "replicas"> {
+function nodeInfo({
+  status,
+  divergedCount,
+}: InfoContext): Omit<NodeInfo, "databases" | "replicas"> {
+  const diverged = divergedCount()
   const { identity, isPrimary, primaryName } = status
   const clusterId = identity.clusterId()
   const lease = identity.lease?.()
@@ -188,6 +196,7 @@ function nodeInfo(status: NodeStatus): Omit<NodeInfo, "databases" | "replicas"> 
     ...lastProblem(status.problems),
     ...(status.sync === undefined ? {} : { sync: status.sync }),
     ...(capture === undefined ? {} : { capture }),
+    ...(diverged === 0 ? {} : { divergedCount: diverged }),
   }
 }
 

@@ -92,6 +92,7 @@ export class StatusApi {
     const info = {
       status,
       journalMode: (name: string) => readJournalMode(dataDir.path(name, "database")),
+      divergedCount: () => this.divergedCount,
     }
     const metrics = {
       status,
