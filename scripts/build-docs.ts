@@ -118,6 +118,8 @@ function becomeOf(name: string, { flag, becomes = [], noEffect, gone }: Key): st
     ...(noEffect === undefined || becomes.includes("lease") ? [] : [`nothing: ${noEffect}`]),
     ...(gone === undefined ? [] : [`refused: ${gone}`]),
   ]
+  if (name === "lease.hostname")
+    return "`--hostname`; nothing on a static replica: it is the primary's name"
   if (name === "lease.type") return "`static`, or `consul`: `--lease`"
   return parts.length === 0 ? "nothing: see `--log-level trace`" : parts.join("; ")
 }

@@ -73,6 +73,7 @@ export const KEYS: Readonly<Record<string, Key>> = {
 
   lease: { type: "section" },
   "lease.type": { type: "text" },
+  // A static replica has its own name: the file has that of the primary.
   "lease.hostname": { type: "text", becomes: ["hostname"] },
   "lease.advertise-url": { type: "text", becomes: ["advertise-url", "primary-url"] },
   "lease.candidate": { type: "boolean", becomes: ["primary", "candidate"] },

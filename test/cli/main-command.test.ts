@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import packageJson from "../../package.json" with { type: "json" }
 import { run } from "../../src/cli/main-command.ts"
+import { reportError } from "../../src/cli/terminal/io.ts"
 import { FakeIo } from "../support/fake-io.ts"
 
 async function outcome(...args: string[]) {
@@ -85,7 +86,7 @@ describe("litefs help", () => {
       	--lease-tls-cert FILE                      the certificate that this node shows the store (PEM)
       	--lease-tls-key FILE                       its private key (PEM)
       	--candidate                                may become the primary: by a handoff, or by litefs promote
-      	--promote                                  become the primary at the start, once in sync
+      	--promote                                  become the primary at the start, once in sync; implies --candidate
       	--no-handoff-on-exit                       stop a primary without giving its role to a candidate
       	--peer URL                                 ask this node who is the primary; may be given several times
       	--databases NAMES                          on a replica: only these, like a.db,log-*.db (default: all)
@@ -137,6 +138,7 @@ describe("litefs help", () => {
       A flag on the command line wins.
 
       Exactly one of --primary, --primary-url and --lease is required, or a litefs.yml.
+      One as a flag and another one as a variable are two, and refused.
 
       A lease record on every node says which is the primary. It changes when a primary
       hands its role over: to a candidate that asks for it, or when it is stopped.
@@ -297,3 +299,13 @@ describe("litefs version", () => {
     expect(await outcome("version", "x")).toEqual({ code: 2, out: "", err })
   })
 })
+
+test("reportError() says what to do when no more files can be opened", () => {
+  const io = new FakeIo()
+  reportError(io, Object.assign(new Error("EMFILE"), EMFILE))
+  expect(io.err).toBe(
+    'ERROR: Cannot open "/proc/self/mountinfo": too many open files (EMFILE), raise the limit (ulimit -n)\n',
+  )
+})
+
+const EMFILE = { code: "EMFILE", errno: -24, syscall: "open", path: "/proc/self/mountinfo" }

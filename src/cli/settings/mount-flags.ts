@@ -43,7 +43,10 @@ export const MOUNT_FLAGS = {
     help: "may become the primary: by a handoff, or by litefs promote",
     more: "One that was started with `--primary` always may. The primary hands over only when it reaches it at its `--advertise-url`",
   },
-  promote: { kind: "boolean", help: "become the primary at the start, once in sync" },
+  promote: {
+    kind: "boolean",
+    help: "become the primary at the start, once in sync; implies --candidate",
+  },
   "no-handoff-on-exit": {
     kind: "boolean",
     help: "stop a primary without giving its role to a candidate",
@@ -146,6 +149,7 @@ databases in it, and run a command next to it. One node is the primary, which
 takes the writes; every other node is a replica of it, which serves reads.`,
   usage: "litefs mount [flags] [-- COMMAND ARGS...]",
   notes: `Exactly one of --primary, --primary-url and --lease is required, or a litefs.yml.
+One as a flag and another one as a variable are two, and refused.
 
 A lease record on every node says which is the primary. It changes when a primary
 hands its role over: to a candidate that asks for it, or when it is stopped.
