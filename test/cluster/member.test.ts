@@ -286,6 +286,22 @@ describe("Member", () => {
     expect(cluster.primaries).toEqual(["c"])
   })
 
+  test("is no settled primary when it hears of another while it starts", async () => {
+    using cluster = new FakeCluster()
+    const a = cluster.node("a", A)
+    const record = { epoch: 9, primary: { id: "F".repeat(16), hostname: "x", url: "http://x:1" } }
+    const settled: (boolean | undefined)[] = []
+    a.beforeStart = (member) => {
+      settled.push(member.isSettled)
+      member.hear({ record, cluster: a.clusterId }, true)
+      settled.push(member.isSettled)
+    }
+    await a.start()
+    await cluster.settle()
+    expect(settled).toEqual([true, false])
+    expect([a.member?.isSettled, cluster.primaries]).toEqual([true, []])
+  })
+
   test("takes no word from another cluster", async () => {
     const { cluster, a } = await pair()
     using _ = cluster

@@ -148,6 +148,7 @@ export class FakeMember {
     })
     this.clusterId ??= CLUSTER
     member.begin(actions)
+    this.beforeStart(member)
     member.start()
     this.member = member
     return this
@@ -164,6 +165,9 @@ export class FakeMember {
     copyFileSync(other.#path, this.#path)
     this.clusterId = other.clusterId
   }
+
+  /** What comes while its threads start. */
+  beforeStart: (member: Member) => void = () => {}
 
   wipes = 0
   /** Its data directory is lost. */
