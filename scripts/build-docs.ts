@@ -89,7 +89,8 @@ function environmentSection(): string {
   return `## Environment
 
 Every flag with a variable in the tables above can be set by it: a switch by \`1\` or \`true\`, a repeatable flag by one
-value on each line. An empty variable counts as not set, and a flag wins over its variable. \`litefs mount\` names
+value on each line. An empty variable counts as not set, and a flag wins over its variable. Single dashes
+(\`-fuse-dir\`) work as well. \`litefs mount\` names
 variables \`LITEFS_…\` that nobody reads. \`NO_COLOR\` and \`TERM=dumb\` are honoured.
 
 The commands that \`litefs mount\` runs find:

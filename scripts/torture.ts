@@ -148,7 +148,8 @@ const jobs: Job[] = kinds.flatMap((kind) =>
     })),
 )
 
-const choices = new Map<string, SiteChoice>()
+const choices = new Map<string, SiteChoice>() // by the node that has faults
+const places = new Map<string, Pick<SweepResult, "sites" | "met">>()
 const startedMs = Date.now()
 let isInterrupted = false
 process.stdout.on("error", () => {
@@ -270,7 +271,7 @@ function shareMs(): number {
 /** Every fault of every call, for as long as there is time. */
 async function sweepAll(job: Job, random: Random, mode: Exclude<Mode, "mixed">): Promise<void> {
   const at = nodeOf(job)
-  const result = noSweepResult()
+  const result = { ...noSweepResult(), ...placesOf(at) }
   const limitMs = shareMs()
   const startMs = Date.now()
   const onFailure = failureOf(job, random, at)
@@ -318,11 +319,18 @@ function choiceAt(at: string, { seed }: Random): SiteChoice {
   return made
 }
 
+/** Of all modes together. */
+function placesOf(at: string): Pick<SweepResult, "sites" | "met"> {
+  const known = places.get(at) ?? { sites: new Set(), met: new Set() }
+  places.set(at, known)
+  return known
+}
+
 function tellOfSites({ faults, counted, sites, met }: SweepResult): void {
   const others = [...sites].filter((site) => !met.has(site)).sort()
   const list = others.length === 0 ? "" : `: ${others.join(" ")}`
   console.log(
-    `${faults} faults stand for ${counted} calls at ${sites.size} places; ${others.length} places without a fault${list}`,
+    `${faults} faults stand for ${counted} calls; of ${sites.size} places in all modes so far ${others.length} have had none${list}`,
   )
 }
 

@@ -127,6 +127,8 @@ export interface FsThreadOfPeer {
 export interface FsPeer {
   /** Publishes the transaction if its writer, who may have died, has not, and if that is possible. */
   publish(database: string, last: LastTransaction): void
+  /** On a replica: a client has taken the name of the WAL or of its index away. New clients must find what it has. */
+  walRemoved(database: string): void
   /** Locks `<db>-lock` of the mount before any client can, until `letLockFileGo`: see peer/locks/halt-bytes.ts. */
   holdLockFile(database: string): void
   /** Whether the client that waits for a lock of the file may have it. */
@@ -135,7 +137,7 @@ export interface FsPeer {
 }
 
 export const FS_PEER: ReadonlySet<string> = new Set<keyof FsPeer>([
-  ...(["publish", "holdLockFile", "lockFileGranted", "letLockFileGo"] as const),
+  ...(["publish", "walRemoved", "holdLockFile", "lockFileGranted", "letLockFileGo"] as const),
 ])
 
 /** What the main thread does for the fs thread. */

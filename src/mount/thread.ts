@@ -265,6 +265,7 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort, peer: Message
       port.ask("publish", database, last, () => deferred.done())
       return deferred
     },
+    onWalRemoved: (database) => port.tell("walRemoved", database),
     onRewrite: (database) => port.tell("rewritten", database),
     onUnpassed: (database) => port.tell("unpassed", database),
     onRefused: (nodeId, offset, size) => port.tell("writeRefused", { nodeId, offset, size }),

@@ -93,6 +93,7 @@ class Peer {
       send: (message) => mailbox.send(mailable(message)),
       offers: {
         publish: (database, last) => this.publishLast(database, last),
+        walRemoved: (database) => this.databases.rejoin(database),
         holdLockFile: (database) => this.haltBytes.hold(database),
         lockFileGranted: (database, isGranted) => this.haltBytes.granted(database, isGranted),
         letLockFileGo: (database) => this.haltBytes.letGo(database),

@@ -67,6 +67,7 @@ export class RecoveredNode {
       onAppended() {},
       onCommit() {},
       onVanish() {},
+      onWalRemoved() {},
       publish: () => {
         throw new Error("nobody publishes")
       },

@@ -24,6 +24,8 @@ export interface SiteCalls {
 const LOOP_END_COUNT = 3
 
 const MARK = "#"
+/** All but the main thread and the two that a node has from its start. */
+const LATER_THREAD = /^(?:[3-9]|\d\d+)\//
 
 export class CallFaults {
   readonly #faults: string
@@ -104,12 +106,15 @@ export class CallFaults {
     return chosen
   }
 
-  /** Calls since forget(), by name and place. */
+  /** Calls since forget(), by name and place. A thread that is started when it is needed has another number each time. */
   sites(): SiteCalls[] {
     const counts = new Map<string, number>()
-    for (const line of this.#lines()) counts.set(line, (counts.get(line) ?? 0) + 1)
-    return [...counts].map(([line, count]) => {
-      const [name = "", site = ""] = line.replace("!", "").split("@")
+    for (const line of this.#lines()) {
+      const place = line.replace("!", "").replace(LATER_THREAD, "*/")
+      counts.set(place, (counts.get(place) ?? 0) + 1)
+    }
+    return [...counts].map(([place, count]) => {
+      const [name = "", site = ""] = place.split("@")
       return { name, site, count }
     })
   }

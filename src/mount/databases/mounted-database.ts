@@ -64,6 +64,8 @@ export interface MountedDatabaseContext {
   onVanish(name: string): void
   /** Has the peer thread check whether the transaction is published; done when it is. */
   publish(database: string, last: LastTransaction): Deferred
+  /** On a replica: a client has removed the WAL or its index. */
+  onWalRemoved(database: string): void
   /** The database file was changed without the kernel's knowledge. */
   onRewrite(database: string): void
   /** On a replica: only the peer thread has the WAL or its index open past the daemon. */

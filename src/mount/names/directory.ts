@@ -306,8 +306,16 @@ export class Directory implements FileSystem {
     else refusals.watch("remove", name, thread, () => entry.removing())
     this.#entries.removeName(entry)
     if (entry instanceof DatabaseEntry) this.databases.find(name)?.dropped(this.#nextHandle)
+    this.#tellWalRemoved(name, thread)
     this.#forgetNew(name)
     if (last !== undefined) sayDropped(name, last, thread)
+  }
+
+  #tellWalRemoved(name: string, thread: number): void {
+    const { role, isPeer, onWalRemoved } = this.#context
+    const { kind, database } = parseFileName(name)
+    if (role.isPrimary || isPeer(thread) || (kind !== "wal" && kind !== "shm")) return
+    onWalRemoved(database)
   }
 
   /** Forgets a new database when its last file is gone. */

@@ -388,6 +388,14 @@ export class ReplicaDatabases {
     })
   }
 
+  /** A client has taken the WAL or its index away: goes over to files that new clients find. */
+  rejoin(name: string): void {
+    if (this.known(name) === undefined || !this.isHere(name)) return
+    this.enqueue(name, async () => {
+      if (this.isHere(name)) await this.#applyRest(name)
+    })
+  }
+
   /** Looks whether a client has left a wrong index of the database's WAL, when nothing else is under way for it. */
   mendIndex(name: string): void {
     if (this.known(name) === undefined || !this.isHere(name)) return

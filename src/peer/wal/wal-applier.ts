@@ -112,6 +112,8 @@ export class WalApplier {
   #nextCheckpoint = CHECKPOINT_FRAMES
   #nextDrain = LARGE_FRAMES
   #lastBackfill = 0 // at the last wait for it
+  /** Frames that the index may say are in the database file; undefined: as it says after a handover. */
+  #backfillMax: number | undefined = 0
   #isWriteTaken = false // by a client, at the last request
   #mayBeUnpublished = false // frames of the handover
   #hasComplained = false
@@ -122,6 +124,7 @@ export class WalApplier {
     if (context.handover === undefined) return
     this.wal.adopt(context.handover)
     this.#last = indexHeaderOf(context.handover)
+    this.#backfillMax = undefined
     this.#mayBeUnpublished = true
   }
 
@@ -183,8 +186,12 @@ export class WalApplier {
   async mendIndex(pageSize: number): Promise<void> {
     const { shm, index } = this.#context.files.walIndex
     const isWrong = () => {
-      const header = index.read()?.header
-      return header !== undefined && this.#isWrong(header)
+      const state = index.read()
+      if (this.#last === undefined || !this.#isThere(this.#last)) return false
+      if (state === undefined || this.#isWrong(state)) return true // while we hold CKPT nobody else builds it anew
+      const { frames } = this.wal
+      const isOurs = state.header.frameCount === frames.count
+      return isOurs && !index.hasFrames(frames.count, (frame) => frames.pgno(frame - 1))
     }
     if (this.#mayBeUnpublished || !isWrong() || !this.#tryLockWrite(shm)) return
     try {
@@ -264,6 +271,7 @@ export class WalApplier {
     this.#nextCheckpoint = CHECKPOINT_FRAMES
     this.#nextDrain = LARGE_FRAMES
     this.#lastBackfill = 0
+    this.#backfillMax = 0
     const { file } = this.wal
     file.close() // its name may stand for another file
     try {
@@ -353,7 +361,7 @@ export class WalApplier {
   ): Promise<WalIndexState> {
     let state = index.read() ?? (await this.#recover(shm, index, pageSize))
     if (hasWrite && isBehind(state.header, this.#last)) state = this.#publish(index, state)
-    if (hasWrite && this.#isWrong(state.header)) state = await this.#mend(shm, index, pageSize)
+    if (hasWrite && this.#isWrong(state)) state = await this.#mend(shm, index, pageSize)
     this.#adopt(state.header, restarting)
     this.#takePin(shm, index)
     // A client that has it releases it when its first write fails.
@@ -368,11 +376,12 @@ export class WalApplier {
     { header, backfillCount }: WalIndexState,
     restarting: () => void,
   ): WalIndexState | undefined {
-    const isWritten = header.frameCount > 0 && backfillCount === header.frameCount
-    if (!isWritten || !tryTake(shm, FRAMES)) return undefined
+    const isBackfilled = header.frameCount > 0 && backfillCount === header.frameCount
+    if (!isBackfilled || !this.wal.isWritten || !tryTake(shm, FRAMES)) return undefined
     try {
       restarting()
       index.restart(this.#context.clock.random())
+      this.#backfillMax = 0
       this.wal.clear()
       this.#nextCheckpoint = CHECKPOINT_FRAMES
       this.#nextDrain = LARGE_FRAMES
@@ -464,6 +473,7 @@ export class WalApplier {
     try {
       const { frames } = this.wal
       const pgnos = Array.from({ length: frames.count }, (_, frame) => frames.pgno(frame))
+      this.#backfillMax = 0
       return recoverIndex(shm, index, {
         header: this.#last ?? emptyHeader(pageSize, () => clock.random()),
         pgnos,
@@ -491,12 +501,17 @@ export class WalApplier {
   }
 
   /**
-   * Whether the index says what nobody can have made so: clients of a replica write no frames, and the WAL is the one
-   * that this thread has written. Only the index is open to them.
+   * Whether the index says what nobody can have made so: clients of a replica write no frames and move none to the
+   * database file, and the WAL is the one that this thread has written. Only the index is open to them. A log that starts
+   * over while the index alone says that the file has everything would lose what it has not.
    */
-  #isWrong(header: WalIndexHeader): boolean {
+  #isWrong({ header, backfillCount }: WalIndexState): boolean {
     const last = this.#last
-    if (last === undefined || endsAt(header, last)) return false
+    if (last === undefined) return false
+    if (endsAt(header, last)) {
+      this.#backfillMax ??= Math.min(backfillCount, last.frameCount)
+      return backfillCount > this.#backfillMax || (last.frameCount > 0 && !isSame(header, last))
+    }
     if (this.#attempt !== undefined && endsAt(header, this.#attempt.header)) return false
     const hasStartedOver = header.frameCount === 0 && this.wal.isWritten
     return !hasStartedOver && this.#isThere(last)
@@ -546,8 +561,12 @@ export class WalApplier {
     try {
       if (!tryTake(shm, CKPT)) return
       try {
-        checkpoint({
+        const header = this.#last
+        if (header === undefined) return
+        this.#backfillMax = checkpoint({
           wal: this.wal,
+          header,
+          backfillMax: this.#backfillMax ?? 0,
           database,
           shm,
           overwriting,
@@ -578,6 +597,16 @@ function isBehind(header: WalIndexHeader, last: WalIndexHeader | undefined): boo
   if (last === undefined || header.frameCount >= last.frameCount) return false
   if (header.frameCount === 0 && header.salt1 === 0 && header.salt2 === 0) return true
   return header.salt1 === last.salt1 && header.salt2 === last.salt2
+}
+
+/** Whether both say the same of the frames that they count. */
+function isSame(header: WalIndexHeader, other: WalIndexHeader): boolean {
+  return (
+    header.pageSize === other.pageSize &&
+    header.pageCount === other.pageCount &&
+    header.frameChecksum1 === other.frameChecksum1 &&
+    header.frameChecksum2 === other.frameChecksum2
+  )
 }
 
 /** Whether both count the same frames. */

@@ -8,7 +8,11 @@
  *
  * Nothing is synced. Recovery replays what came after the last sync of the file (peer/serve/maintenance.ts).
  */
-import { WAL_INDEX_READ_MARK_COUNT, WAL_INDEX_READ_MARK_UNUSED } from "../../sqlite/wal-index.ts"
+import {
+  WAL_INDEX_READ_MARK_COUNT,
+  WAL_INDEX_READ_MARK_UNUSED,
+  type WalIndexHeader,
+} from "../../sqlite/wal-index.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
 import type { Fd } from "../../sys/file.ts"
 import { allocate } from "../../sys/memory.ts"
@@ -22,29 +26,35 @@ export interface CheckpointContext {
   readonly wal: ReplicaWal
   readonly database: BackedFile
   readonly shm: Fd
+  /** What the wal-index has to say of the log: clients may have written something else there. */
+  readonly header: WalIndexHeader
+  /** Frames that are known to be in the database file. */
+  readonly backfillMax: number
   /** Called before these bytes of the database file change. */
   overwriting(offset: number, size: number): void
   /** Called when pages of the database file have changed, and perhaps its size. */
   forgetPages(pageSize: number, pgnos: readonly number[]): void
 }
 
-/** Moves what can be moved now. The caller holds CKPT. */
-export function checkpoint(context: CheckpointContext): void {
-  const { shm } = context
+/** Moves what can be moved now. The caller holds CKPT. Returns how many frames are in the database file. */
+export function checkpoint(context: CheckpointContext): number {
+  const { shm, header, backfillMax } = context
   const index = new WalIndexFile(shm)
   const state = index.read()
-  if (state === undefined) return
-  const safe = safeFrameCount(shm, index, state)
-  if (safe <= state.backfillCount || !tryTake(shm, readMark(0))) return
+  if (state === undefined) return backfillMax
+  const safe = safeFrameCount(shm, index, { ...state, header })
+  if (safe <= Math.min(state.backfillCount, backfillMax)) return backfillMax
+  if (!tryTake(shm, readMark(0))) return backfillMax
   try {
     index.writeBackfillAttempted(safe)
-    const { pageSize, pageCount, frameCount } = state.header
+    const { pageSize, pageCount, frameCount } = header
     const pgnos = context.wal.unwritten(safe)
     const isWhole = safe === frameCount
     copyPages(context, pgnos, pageSize, isWhole ? pageCount : undefined)
     context.forgetPages(pageSize, pgnos)
     index.writeBackfillCount(safe)
     for (const pgno of pgnos) context.wal.written(pgno)
+    return safe
   } finally {
     release(shm, readMark(0))
   }

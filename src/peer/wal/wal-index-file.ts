@@ -40,6 +40,7 @@ const HEADERS_SIZE = 2 * WAL_INDEX_HEADER_SIZE
 const head = allocate(4096)
 const headWords = new Uint32Array(head.bytes.buffer, head.bytes.byteOffset, HEAD_SIZE / 4)
 const block = allocate(WAL_INDEX_BLOCK_SIZE)
+const expected = new Uint8Array(WAL_INDEX_BLOCK_SIZE)
 
 export interface WalIndexState {
   readonly header: WalIndexHeader
@@ -169,6 +170,25 @@ export class WalIndexFile implements ReaderGate {
       const size = WAL_INDEX_BLOCK_SIZE - skip
       writeAt("mount:write", this.#fd, block.address + skip, size, start + skip)
     }
+  }
+
+  /** Whether readers find these pages by it. `pgno` tells the page of a frame, from 1 on. */
+  hasFrames(count: number, pgno: (frame: number) => number): boolean {
+    for (let frame = 1; frame <= count; ) {
+      const index = walIndexBlockOf(frame)
+      const start = index * WAL_INDEX_BLOCK_SIZE
+      const n = readAt("mount:read", this.#fd, block.address, WAL_INDEX_BLOCK_SIZE, start)
+      if (n < WAL_INDEX_BLOCK_SIZE) return false
+      expected.fill(0)
+      const entries = new WalIndexBlock(index, expected)
+      for (; frame <= count && walIndexBlockOf(frame) === index; frame++) {
+        entries.add(frame, pgno(frame))
+      }
+      new WalIndexBlock(index, block.bytes).truncate(frame - 1) // what does not count does not matter
+      const from = index === 0 ? HEAD_SIZE : 0
+      if (Buffer.compare(block.bytes.subarray(from), expected.subarray(from)) !== 0) return false
+    }
+    return true
   }
 
   /**
