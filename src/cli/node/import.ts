@@ -1,5 +1,5 @@
 /** `litefs import`: sends a database file to the primary, where it takes the place of a database. */
-import { LitefsError } from "../../lib/errors.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
 import {
   DATABASE_HEADER_SIZE,
   decodeDatabaseHeader,
@@ -76,7 +76,8 @@ async function importFile(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<nu
 /** The node knows only the name: its refusal gets that of the file, which may be another one the next time. */
 function ofFile(error: unknown, name: string, path: string): unknown {
   const start = `Cannot import "${name}": `
-  if (!(error instanceof LitefsError && error.message.startsWith(start))) return error
+  const isAboutFile = messageOf(error).startsWith(`${start}the file is not usable`)
+  if (!(error instanceof LitefsError && isAboutFile)) return error
   const file = path === "-" ? "the standard input" : `"${path}"`
   const message = `Cannot import ${file} as "${name}": ${error.message.slice(start.length)}`
   const code = error.code === "usage" ? "invalid" : error.code
