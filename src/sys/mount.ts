@@ -341,7 +341,7 @@ export function parseMountInfo(text: string): MountEntry[] {
 export function abortStaleMounts(directory: string): boolean {
   const count = mountsAt(directory).length
   if (!hasMount(directory)) return false
-  if (answers(directory)) {
+  if (probe(directory, PROBE_MS_MAX) === "answers") {
     const problem = "another litefs serves it, stop that one or choose another --fuse-dir"
     throw cannotMount(directory, problem)
   }
@@ -400,19 +400,19 @@ function attempt(way: () => void): void {
 /** A daemon that lives but is busy has this long to show it. */
 const PROBE_MS_MAX = 10_000
 
-/** Whether somebody answers requests of the mount. Another process asks, because a stuck mount never returns. */
-function answers(directory: string): boolean {
-  const probe = spawnSync("stat", ["-f", "--", directory], {
+/** What somebody says who asks the mount. Another process does, because a stuck mount never returns. */
+export function probe(directory: string, limitMs: number): "answers" | "refuses" | "silent" {
+  const { error, status } = spawnSync("stat", ["-f", "--", directory], {
     stdio: "ignore",
-    timeout: PROBE_MS_MAX,
+    timeout: limitMs,
   })
-  if (probe.error === undefined) return probe.status === 0
-  const isMissing = "code" in probe.error && probe.error.code === "ENOENT"
-  if (!isMissing) return false // timed out
+  if (error === undefined) return status === 0 ? "answers" : "refuses"
+  const isMissing = "code" in error && error.code === "ENOENT"
+  if (!isMissing) return "silent"
   try {
     fileSystemStatus("fuse:probe", directory) // FROM scratch: no stat(1)
-    return true
+    return "answers"
   } catch {
-    return false
+    return "refuses"
   }
 }

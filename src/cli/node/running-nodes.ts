@@ -1,7 +1,7 @@
 /** Where LiteFS runs on this machine, for commands that are not told where their node is. */
 import { dirname, resolve } from "node:path"
 import { DataDir } from "../../store/data-dir.ts"
-import { isDeadMount, litefsMounts } from "../../sys/mount.ts"
+import { litefsMounts, probe } from "../../sys/mount.ts"
 import { boundSockets } from "../../sys/net/local-socket.ts"
 
 /** Directories of the nodes that run here, of every user. */
@@ -21,20 +21,29 @@ export function directoryOf(
   isGiven: boolean,
   running: readonly string[],
 ): string {
-  // A single one is not asked whether it lives: that waits while it does not answer.
-  const alive =
-    running.length > 1 && !isGiven ? running.filter((each) => !isDeadMount(each)) : running
-  const [only, ...others] = alive
-  if (isGiven || only === undefined || alive.includes(resolve(directory))) return directory
+  if (isGiven || running.length === 0 || running.includes(resolve(directory))) return directory
+  // A single one is not asked whether it lives: the command will see that.
+  const [only = directory, ...others] = running.length === 1 ? running : firstAlive(running, 2)
   return others.length === 0 ? only : directory
 }
 
 /** For a message: what may be given, of the nodes that run here. */
 export function suggestion(found: readonly string[]): string {
-  const running = found.filter((each) => !isDeadMount(each))
+  const running = firstAlive(found, SHOWN_COUNT + 1)
   if (running.length === 0) return ""
   const some = running.slice(0, SHOWN_COUNT).map((each) => `"${each}"`)
   return `, like ${some.join(", ")}${running.length > SHOWN_COUNT ? ", …" : ""}`
 }
 
+/** Without mounts of which the LiteFS has died. */
+function firstAlive(directories: readonly string[], countMax: number): string[] {
+  const alive: string[] = []
+  for (const each of directories) {
+    if (alive.length >= countMax) break
+    if (probe(each, PROBE_MS) !== "refuses") alive.push(each) // one that is silent is only busy
+  }
+  return alive
+}
+
 const SHOWN_COUNT = 5
+const PROBE_MS = 500
