@@ -1,31 +1,59 @@
 /** What somebody meets who has just begun, and has not read everything. */
 import { expect } from "bun:test"
 import { spawnSync } from "node:child_process"
-import { failureOf, run, sqlite3 } from "../support/client.ts"
+import { failureOf } from "../support/client.ts"
+import { hasMachines, type Machine, machines } from "../support/machines.ts"
 import { test } from "../support/mount-test.ts"
 import { PROGRAM, Scope } from "../support/node.ts"
+import { until } from "../support/until.ts"
 
-test("commands find the only node that runs, and name all when there are several", async () => {
-  await using scope = new Scope()
-  const one = await scope.node()
-  sqlite3(one, "a.db", "create table t(x); insert into t values(7)")
-  const sql = [...PROGRAM, "sql", "--raw", "a.db", "select x from t"]
-  expect(run(sql)).toBe("7\n")
-  const program = ["sqlite3", `${one.mount}/a.db`, "insert into t values(8)"]
-  const halted = [...PROGRAM, "run", "--url", one.url, "--with-halt-lock-on", "a.db", "--"]
-  run([...halted, ...program])
-  expect(run(sql)).toBe("7\n8\n")
-  expect(run([...PROGRAM, "diverged", "list"])).not.toContain("/var/lib/litefs")
-  expect(failureOf([...PROGRAM, "info"])).toContain(
-    `give the address of the node with --url, like "unix:${one.data}/api.sock"`,
-  )
+test.skipIf(!hasMachines)(
+  "commands find the only node that runs, and name all when there are several",
+  async () => {
+    await using scope = new Scope()
+    const [machine] = (await machines(scope, "10.9.0.1")) as [Machine]
+    const flags = (name: string, port: number) =>
+      `--primary --fuse-dir /srv/${name} --data-dir /srv/${name}.data --http-addr 127.0.0.1:${port}`
+    machine.start(`exec litefs mount ${flags("one", 20301)}`)
+    const done = async (script: string) => {
+      const { code, out, err } = await machine.run(script)
+      if (code !== 0) throw new Error(`${script}: ${err}`)
+      return out
+    }
+    const failed = async (script: string) => {
+      const { code, err } = await machine.run(script)
+      expect(code).not.toBe(0)
+      return err
+    }
+    await until(
+      "there is a node",
+      async () => (await machine.run("test -e /srv/one/.lag")).code === 0,
+    )
+    await done("litefs sql --create /srv/one/a.db 'create table t(x); insert into t values(7)'")
+    const sql = "litefs sql --raw a.db 'select x from t'"
+    expect(await done(sql)).toBe("7\n")
+    const url = "--url http://127.0.0.1:20301"
+    const insert = "litefs sql /srv/one/a.db 'insert into t values(8)'"
+    await done(`litefs run ${url} --with-halt-lock-on a.db -- ${insert}`)
+    expect(await done(sql)).toBe("7\n8\n")
+    expect(await done("litefs diverged list")).not.toContain("/var/lib/litefs")
+    expect(await failed("litefs info")).toContain(
+      'give the address of the node with --url, like "unix:/srv/one.data/api.sock"',
+    )
 
-  const two = await scope.node()
-  expect(failureOf(sql)).toMatch(/ there is no directory "\/litefs", give where LiteFS is mounted/)
-  for (const { mount } of [one, two]) expect(failureOf(sql)).toContain(`"${mount}"`)
-  const diverged = failureOf([...PROGRAM, "diverged", "list"])
-  for (const { data } of [one, two]) expect(diverged).toContain(`"${data}"`)
-}, 60_000)
+    machine.start(`exec litefs mount ${flags("two", 20302)}`)
+    await until(
+      "there are two",
+      async () => (await machine.run("test -e /srv/two/.lag")).code === 0,
+    )
+    const several = await failed(sql)
+    expect(several).toMatch(/ there is no directory "\/litefs", give where LiteFS is mounted/)
+    for (const name of ["one", "two"]) expect(several).toContain(`"/srv/${name}"`)
+    const diverged = await failed("litefs diverged list")
+    for (const name of ["one", "two"]) expect(diverged).toContain(`"/srv/${name}.data"`)
+  },
+  60_000,
+)
 
 test("who makes what a mount does not hold is told by the log, a few times", async () => {
   await using scope = new Scope()
