@@ -202,7 +202,7 @@ export class NodeApi {
 
 function urlAdvice(): string {
   const sockets = runningNodes().dataDirs.map((root) => `unix:${new DataDir(root).socketPath}`)
-  return `; give the address of the node with --url${suggestion(sockets)}`
+  return `; give the address of the node with --url${suggestion(sockets, true)}`
 }
 
 interface NodeAddress {

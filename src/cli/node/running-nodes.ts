@@ -27,9 +27,9 @@ export function directoryOf(
   return others.length === 0 ? only : directory
 }
 
-/** For a message: what may be given, of the nodes that run here. */
-export function suggestion(found: readonly string[]): string {
-  const running = firstAlive(found, SHOWN_COUNT + 1)
+/** For a message: what may be given, of the nodes that run here. A bound socket has a node that lives; a mount may not. */
+export function suggestion(found: readonly string[], areSockets = false): string {
+  const running = areSockets ? found : firstAlive(found, SHOWN_COUNT + 1)
   if (running.length === 0) return ""
   const some = running.slice(0, SHOWN_COUNT).map((each) => `"${each}"`)
   return `, like ${some.join(", ")}${running.length > SHOWN_COUNT ? ", …" : ""}`
