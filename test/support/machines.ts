@@ -20,6 +20,10 @@ export const hasMachines =
 
 /** PID 1, which takes care of orphans. */
 const SETUP = `set -e
+# Mounts of other tests would stay busy here after they are unmounted there.
+while read -r _ _ _ _ at rest; do
+  case "$rest" in *" - fuse"*) umount -l "$at" || true ;; esac
+done </proc/self/mountinfo
 mount -t tmpfs none "$1"
 mkdir "$1/up" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root"
