@@ -42,7 +42,7 @@ import { forgetMount, lastRun, rememberMount } from "./stale-mount.ts"
 const log = logger("litefs")
 
 /** Files that clients still have open keep the fs thread busy. It then ends with the process. */
-const UNMOUNT_MS_MAX = 1000
+const UNMOUNT_MS_MAX = 3000
 /** A mount that is taken away while clients have files of it open (umount -l) is noticed within this time. */
 const LOOK_MS = 5000
 
