@@ -2,10 +2,7 @@ import { describe, expect, test } from "bun:test"
 import { createHash } from "node:crypto"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { PAGE_DOCUMENT } from "../../src/http/page/document.ts"
-import type { Sample } from "../../src/http/page/history.ts"
-import type { ClusterNode, DatabaseRow, NodeFacts } from "../../src/http/page/picture.ts"
-import type { RecentEvent } from "../../src/http/page/recent-events.ts"
-import { WATCHER_COUNT_MAX } from "../../src/http/page/watch-feed.ts"
+import { WATCHER_COUNT_MAX, type WatchNews } from "../../src/http/page/watch-feed.ts"
 import type { ReplicaStream } from "../../src/http/streams/replica-stream.ts"
 import { logger } from "../../src/lib/log.ts"
 import { LogLines } from "../support/log-lines.ts"
@@ -15,16 +12,8 @@ import { posOf } from "../support/status-node.ts"
 
 const BROWSER = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
 
-interface News {
+interface News extends WatchNews {
   readonly event: "picture" | "change"
-  readonly wallMs: number
-  readonly node?: NodeFacts
-  readonly nodes?: readonly ClusterNode[]
-  readonly rows?: readonly DatabaseRow[]
-  readonly gone?: readonly string[]
-  readonly matchingCount?: number
-  readonly samples?: readonly Sample[]
-  readonly events?: readonly RecentEvent[]
 }
 
 class Watcher implements AsyncDisposable {

@@ -2,21 +2,11 @@
 import type { Sample } from "../../http/page/history.ts"
 import type { ClusterNode, DatabaseRow, NodeFacts } from "../../http/page/picture.ts"
 import type { RecentEvent } from "../../http/page/recent-events.ts"
+import type { WatchNews } from "../../http/page/watch-feed.ts"
 import { LitefsError } from "../../lib/errors.ts"
 
 const EVENT_COUNT_MAX = 100
 const SAMPLE_COUNT_MAX = 160
-
-interface News {
-  readonly wallMs: number
-  readonly node?: NodeFacts
-  readonly nodes?: readonly ClusterNode[]
-  readonly rows?: readonly DatabaseRow[]
-  readonly gone?: readonly string[]
-  readonly matchingCount?: number
-  readonly samples?: readonly Sample[]
-  readonly events?: readonly RecentEvent[]
-}
 
 export class ClusterView {
   readonly rows = new Map<string, DatabaseRow>()
@@ -56,7 +46,7 @@ export class ClusterView {
   }
 }
 
-function newsOf(data: string): News {
+function newsOf(data: string): WatchNews {
   try {
     const news = JSON.parse(data)
     if (typeof news?.wallMs === "number") return news

@@ -19,8 +19,14 @@ import { Listeners } from "../server/listeners.ts"
 import { RequestLog, type Sender, senderOf } from "../server/request-log.ts"
 import { checkRouteQuery } from "../server/routes.ts"
 import type { History, Sample } from "./history.ts"
-import { type DatabaseRow, type Picture, rowsOf } from "./picture.ts"
-import type { RecentEvents } from "./recent-events.ts"
+import {
+  type ClusterNode,
+  type DatabaseRow,
+  type NodeFacts,
+  type Picture,
+  rowsOf,
+} from "./picture.ts"
+import type { RecentEvent, RecentEvents } from "./recent-events.ts"
 
 const log = new RequestLog("watch")
 
@@ -28,6 +34,21 @@ export const WATCHER_COUNT_MAX = 32
 const FILTER_SIZE_MAX = 255 // as of a name
 /** Bytes that may wait for one watcher: some pictures. */
 const WAITING_SIZE_MAX = 512 * 1024
+
+/** The data of an event, as above. */
+export interface WatchNews {
+  readonly wallMs: number
+  readonly node?: NodeFacts
+  readonly nodes?: readonly ClusterNode[]
+  readonly rows?: readonly DatabaseRow[]
+  readonly gone?: readonly string[]
+  readonly matchingCount?: number
+  readonly samples?: readonly Sample[]
+  readonly events?: readonly RecentEvent[]
+}
+
+/** One member of it, with its value as JSON. */
+type Part = readonly [key: keyof WatchNews, json: string]
 
 export interface WatchFeedContext {
   readonly history: History
@@ -144,7 +165,7 @@ class View {
   #update(picture: Picture): string | undefined {
     if (picture === this.#picture) return undefined
     this.#picture = picture
-    const parts: [string, string][] = [["wallMs", String(picture.wallMs)]]
+    const parts: Part[] = [["wallMs", String(picture.wallMs)]]
     const node = encodeJson(picture.node)
     if (node !== this.#node) parts.push(["node", node])
     this.#node = node
@@ -163,12 +184,12 @@ class View {
     return eventOf("change", parts)
   }
 
-  #updateRows(picture: Picture): [string, string][] {
+  #updateRows(picture: Picture): Part[] {
     const { rows, matchingCount } = rowsOf(picture, this.filter)
     const encoded = new Map(rows.map((row: DatabaseRow) => [row.name, encodeJson(row)]))
     const other = [...encoded].filter(([name, row]) => this.#rows.get(name) !== row)
     const gone = [...this.#rows.keys()].filter((name) => !encoded.has(name))
-    const parts: [string, string][] = []
+    const parts: Part[] = []
     if (other.length > 0) parts.push(["rows", listOf(other.map(([, row]) => row))])
     if (gone.length > 0) parts.push(["gone", encodeJson(gone)])
     if (matchingCount !== this.#matchingCount) parts.push(["matchingCount", String(matchingCount)])
@@ -183,7 +204,7 @@ function listOf(encoded: Iterable<string>): string {
 }
 
 /** No JSON has a line break in it. */
-function eventOf(name: string, parts: readonly (readonly [key: string, json: string])[]): string {
+function eventOf(name: string, parts: readonly Part[]): string {
   const data = parts.map(([key, json]) => `"${key}":${json}`).join(",")
   return `event: ${name}\ndata: {${data}}\n\n`
 }
