@@ -398,11 +398,14 @@ export class WalTracker {
     return { checksum1, checksum2 }
   }
 
-  /** Around the cut of the file to `size` bytes, or its removal. */
-  truncating(size: number, truncate = () => {}): void {
+  /**
+   * Around the cut of the file to `size` bytes, or its removal. SQLite does both after a checkpoint, which knows all
+   * published commits. Somebody else, not `isClient`, knows of none.
+   */
+  truncating(size: number, truncate = () => {}, isClient = true): void {
     if (size < WAL_HEADER_SIZE) {
-      // SQLite does this after a checkpoint (PRAGMA wal_checkpoint(TRUNCATE)), and knows all published commits.
-      if (this.#isNewestUnpublished() && this.captured > this.#adopted) this.#restarting()
+      const mayBeUnpublished = isClient && this.captured > this.#adopted
+      if (mayBeUnpublished && this.#isNewestUnpublished()) this.#restarting()
       this.#save()
       truncate() // when it fails, the frames still exist, and frames that follow on them count
       return this.#forget()

@@ -127,6 +127,8 @@ export interface FsThreadOfPeer {
 export interface FsPeer {
   /** Publishes the transaction if its writer, who may have died, has not, and if that is possible. */
   publish(database: string, last: LastTransaction): void
+  /** The fs thread has changed the database file: makes the kernel forget what it has of it. */
+  rewritten(database: string): void
   /** On a replica: a client has taken the name of the WAL or of its index away. New clients must find what it has. */
   walRemoved(database: string): void
   /** Locks `<db>-lock` of the mount before any client can, until `letLockFileGo`: see peer/locks/halt-bytes.ts. */
@@ -137,7 +139,8 @@ export interface FsPeer {
 }
 
 export const FS_PEER: ReadonlySet<string> = new Set<keyof FsPeer>([
-  ...(["publish", "walRemoved", "holdLockFile", "lockFileGranted", "letLockFileGo"] as const),
+  ...(["publish", "rewritten", "walRemoved"] as const),
+  ...(["holdLockFile", "lockFileGranted", "letLockFileGo"] as const),
 ])
 
 /** What the main thread does for the fs thread. */
@@ -150,8 +153,6 @@ export interface FsHost {
   refused(database: string, problem: string, mayPass: boolean): void
   /** All databases whose LTX files cannot be made, and why. Each takes no transaction until that is over. */
   unmade(problems: [database: string, problem: string][]): void
-  /** The daemon has changed the database file: the kernel must forget what it has of it. */
-  rewritten(database: string): void
   /** On a replica: only the peer thread has the WAL or its index open past the fs thread. */
   unpassed(database: string): void
   /** A file is gone without a request: the kernel must forget its name and its listing. */

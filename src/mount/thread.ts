@@ -266,7 +266,7 @@ function start(given: FsThreadOptions, besideMailbox: MessagePort, peer: Message
       return deferred
     },
     onWalRemoved: (database) => port.tell("walRemoved", database),
-    onRewrite: (database) => port.tell("rewritten", database),
+    onRewrite: (database, then) => port.ask("rewritten", database, then),
     onUnpassed: (database) => port.tell("unpassed", database),
     onRefused: (nodeId, offset, size) => port.tell("writeRefused", { nodeId, offset, size }),
     readOnlyOpens: options.readOnlyOpens,

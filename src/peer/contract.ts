@@ -123,8 +123,6 @@ export interface PeerThread extends DatabaseOwner {
    */
   import(database: string, file: number): Pos | undefined
 
-  /** The daemon has changed the database file: tells the kernel. */
-  rewritten(database: string): void
   /** The daemon has taken a file out of the mount: tells the kernel. */
   vanished(name: string): void
   /** Makes the kernel forget bytes that were not written. */

@@ -93,6 +93,7 @@ class Peer {
       send: (message) => mailbox.send(mailable(message)),
       offers: {
         publish: (database, last) => this.publishLast(database, last),
+        rewritten: (database) => this.cache.forgetFile(database),
         walRemoved: (database) => this.databases.rejoin(database),
         holdLockFile: (database) => this.haltBytes.hold(database),
         lockFileGranted: (database, isGranted) => this.haltBytes.granted(database, isGranted),
@@ -275,7 +276,6 @@ const offers: Offers<PeerThread> = {
   letGoAll: () => orFail(() => peer().databases.letGoAll()),
   makeDatabase: (database) => peer().makeDatabase(database),
   import: (database, file) => peer().imports.import(database, file),
-  rewritten: (database) => peer().cache.forgetFile(database),
   vanished: (name) => peer().cache.forgetName(name),
   writeRefused: (range) => peer().cache.forgetRange(range),
   maintain: (request) => peer().maintain(request),

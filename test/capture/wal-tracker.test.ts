@@ -647,6 +647,17 @@ describe("WalTracker when the log is begun again", () => {
     wal.check()
   })
 
+  test("WalTracker saves the one transaction of a WAL that is removed by no client of SQLite", () => {
+    using fixture = begin(3)
+    const { wal, writer } = fixture
+    wal.putAll(writer.frames([page(2, 0xb2)], 3))
+    wal.truncate(0, false)
+    expect(wal.txid).toBe(2)
+    expect(lastBytes(wal.db.content("database"))).toEqual([1, 0xb2, 3])
+    expect(wal.events).toEqual(["all going", "database rewritten"])
+    wal.check()
+  })
+
   test("WalTracker takes back the one transaction that a truncating checkpoint did not know", () => {
     using fixture = begin(3)
     const { wal, writer } = fixture

@@ -303,7 +303,6 @@ export class SimulatedPeerThread {
       letGoAll: () => this.#databases.clear(),
       makeDatabase: (database) => this.#fs.make(database),
       import: () => undefined,
-      rewritten: nothing,
       vanished: nothing,
       writeRefused: nothing,
       maintain: () => 0,

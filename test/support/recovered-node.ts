@@ -21,6 +21,8 @@ import { closeFile, type Fd, O_RDONLY, openSpecial } from "../../src/sys/file.ts
 import { FakeClock } from "./fake-clock.ts"
 
 export class RecoveredNode {
+  /** What a peer thread does when the daemon has changed a database file. */
+  forget: (database: string, then: () => void) => void = (_database, then) => then()
   readonly dataDir: DataDir
   readonly states: RecoveredDatabases
   readonly #lock: Fd
@@ -71,7 +73,7 @@ export class RecoveredNode {
       publish: () => {
         throw new Error("nobody publishes")
       },
-      onRewrite() {},
+      onRewrite: (database: string, then: () => void) => this.forget(database, then),
       onUnpassed() {},
       refusals: new Refusals(clock, role),
       onRefused() {},

@@ -56,8 +56,8 @@ export class TrackedWal implements Disposable {
     return count
   }
 
-  truncate(size: number): void {
-    this.tracker.truncating(size)
+  truncate(size: number, isClient = true): void {
+    this.tracker.truncating(size, () => {}, isClient)
     this.db.wal.truncate(size)
   }
 

@@ -8,7 +8,7 @@ import { type DatabaseHandover, damagedHandover } from "../../capture/handover.t
 import { History, type HistoryState } from "../../capture/history.ts"
 import { type Proposal, ProposingLog } from "../../capture/proposal.ts"
 import type { LastTransaction } from "../../capture/wal-tracker.ts"
-import type { Deferred } from "../../fuse/deferred.ts"
+import { Deferred } from "../../fuse/deferred.ts"
 import type { LockOwner } from "../../fuse/filesystem.ts"
 import { FuseError } from "../../fuse/fuse-error.ts"
 import type { Clock } from "../../lib/clock.ts"
@@ -66,8 +66,8 @@ export interface MountedDatabaseContext {
   publish(database: string, last: LastTransaction): Deferred
   /** On a replica: a client has removed the WAL or its index. */
   onWalRemoved(database: string): void
-  /** The database file was changed without the kernel's knowledge. */
-  onRewrite(database: string): void
+  /** The database file was changed without the kernel's knowledge. Calls `then` when the kernel has forgotten it. */
+  onRewrite(database: string, then: () => void): void
   /** On a replica: only the peer thread has the WAL or its index open past the daemon. */
   onUnpassed(database: string): void
   /** A WRITE to a file of the mount was refused, and the kernel may have its bytes in the cache. */
@@ -124,6 +124,8 @@ export class MountedDatabase {
   hasUnseen = false
   /** What was made and is not on the disk yet. */
   #unsynced: { readonly directories: boolean } | undefined
+  #forgetting = 0 // how often the kernel has been told to, and has not yet
+  readonly #opening: Deferred[] = []
   #firstHandle = 0 // the first that no removed database has
   #hasComplained = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
@@ -182,8 +184,33 @@ export class MountedDatabase {
       thread: () => context.refusals.thread,
       mayEnd: (thread, writer) => this.clients.mayEnd(thread, writer),
       onCommit: () => this.#setPosition(history),
-      onRewrite: () => context.onRewrite(name),
+      onRewrite: () => this.#rewritten(),
     })
+  }
+
+  /** The request that is being done comes from somebody who takes part in SQLite's locking. */
+  get isAskedByClient(): boolean {
+    return this.clients.has(this.#context.refusals.thread)
+  }
+
+  #rewritten(): void {
+    this.#forgetting++
+    this.#context.onRewrite(this.name, () => {
+      if (--this.#forgetting > 0) return
+      for (const deferred of this.#opening.splice(0)) deferred.done()
+    })
+  }
+
+  /**
+   * A client opens the file. It waits while the kernel may still have pages from before the daemon changed them. What
+   * made the daemon change them does not wait: an unlink of the WAL keeps the directory, for which the peer thread may
+   * wait before it tells the kernel.
+   */
+  opening(): Deferred | undefined {
+    if (this.#forgetting === 0) return undefined
+    const deferred = new Deferred()
+    this.#opening.push(deferred)
+    return deferred
   }
 
   /** The file of the database is removed. Those beside it stay, and the next database uses them when they are empty. */

@@ -50,6 +50,11 @@ export class DatabaseEntry extends UsedEntry {
     return !this.isRemoved && this.#database.capture?.isEmpty === true
   }
 
+  /** As MountedDatabase has it. */
+  opening(): Deferred | undefined {
+    return this.#database.opening()
+  }
+
   override checkWritable(): void {
     if (!this.#database.isOpenedToWrite && !this.isRemoved) throw FuseError.of(Errno.EROFS)
   }

@@ -152,6 +152,7 @@ export class Directory implements FileSystem {
     const isToWrite = (flags & O_ACCMODE) !== O_RDONLY && !this.#context.isPeer(caller.pid)
     if (isToWrite) entry.checkWritable()
     this.#fillOpened(entry, caller, opened, isToWrite)
+    if (entry instanceof DatabaseEntry && !this.#context.isPeer(caller.pid)) return entry.opening()
     if (!isToWrite || !(entry instanceof LockEntry)) return undefined
     return this.haltBytes?.opening(entry, opened.handle)
   }

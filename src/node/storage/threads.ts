@@ -116,7 +116,6 @@ export class Threads {
       {
         ...common,
         passing: (problem) => this.#passing.resolve(problem),
-        rewritten: (database) => peer.tell("rewritten", database),
         unpassed: (database) => peer.tell("unpassed", database),
         vanished: (name) => peer.tell("vanished", name),
         writeRefused: (range) => peer.tell("writeRefused", range),
