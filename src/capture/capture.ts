@@ -90,6 +90,7 @@ export class Capture {
   readonly #log: Logger
   readonly #onCommit: () => void
   readonly #onRewrite: () => void
+  #isBehind = false // what clients have committed past the daemon could not be captured
   readonly #journalFile: BackedFile
   readonly #walFile: BackedFile
   readonly #overlay = new Overlay()
@@ -163,7 +164,9 @@ export class Capture {
     if (this.#failure !== undefined) return
     if (this.history.commit === 0 && this.#database.size() === 0) return // it was removed, and its clients go on
     this.#isWalMode = true
+    this.#isBehind = true
     if (this.#wal.follow(published)) this.#onCommit()
+    this.#isBehind = false
   }
 
   /** The client syncs the WAL: it commits, and publishes that afterwards. */
@@ -272,7 +275,7 @@ export class Capture {
    * a rollback transaction is unfinished; the next start then finds its journal.
    */
   settle(): boolean {
-    if (this.#past?.areThere === true) this.follow(true)
+    if (this.#past?.areThere === true || this.#isBehind) this.#follow(undefined)
     if (this.#journal.isDirty || this.#failure !== undefined) return false
     if (this.history.commit === 0) return true
     this.#wal.pages.checkpoint()

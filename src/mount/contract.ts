@@ -186,8 +186,8 @@ export interface FsHost {
   giveBack(database: string, user: Borrower, isUnused: boolean): void
   /** The mount is gone: no client has a file of it open. */
   unmounted(): void
-  /** After that, the databases are left ready for a quick start. */
-  stopped(): void
+  /** After that, the databases are left ready for a quick start, and all that clients have committed is captured. */
+  stopped(isSettled: boolean): void
   /** A line of this thread's log, which is written. */
   logged(line: LogLine): void
   /** The thread cannot go on. */

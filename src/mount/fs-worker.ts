@@ -19,7 +19,7 @@ export class FsWorker extends Port<FsHost, FsThread> {
   readonly #readFd: Fd
   readonly #beside: MessagePort
   readonly #unmounted: PromiseWithResolvers<void>
-  readonly #stopped: PromiseWithResolvers<void>
+  readonly #stopped: PromiseWithResolvers<boolean>
 
   constructor(
     worker: Worker,
@@ -28,7 +28,7 @@ export class FsWorker extends Port<FsHost, FsThread> {
     mailbox: FsMailbox = newFsMailbox(),
   ) {
     const unmounted = Promise.withResolvers<void>()
-    const stopped = Promise.withResolvers<void>()
+    const stopped = Promise.withResolvers<boolean>()
     let hasEnded = false
     const end = (problem: string) => {
       if (hasEnded) return // also when its work was done before
@@ -36,7 +36,7 @@ export class FsWorker extends Port<FsHost, FsThread> {
       const error = new LitefsError("io", `Cannot go on without the mount: ${problem}`)
       this.close(error)
       unmounted.resolve()
-      stopped.resolve()
+      stopped.resolve(false)
       failed(error)
     }
     super({
@@ -48,9 +48,9 @@ export class FsWorker extends Port<FsHost, FsThread> {
       offers: {
         ...on,
         unmounted: unmounted.resolve,
-        stopped: () => {
+        stopped: (isSettled) => {
           hasEnded = true
-          stopped.resolve()
+          stopped.resolve(isSettled)
         },
         failed: end,
       },
@@ -97,8 +97,11 @@ export class FsWorker extends Port<FsHost, FsThread> {
     return this.#unmounted.promise
   }
 
-  /** Resolves after `unmounted`, when the databases are ready for a quick start. */
-  get stopped(): Promise<void> {
+  /**
+   * Resolves after `unmounted`, with whether the databases are ready for a quick start, and all that clients have
+   * committed is captured.
+   */
+  get stopped(): Promise<boolean> {
     return this.#stopped.promise
   }
 

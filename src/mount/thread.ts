@@ -385,9 +385,9 @@ function serveDevice(device: Fd): void {
   commits.store()
   for (const thaw of snapshots.values()) thaw() // nobody will be told to end them any more
   snapshots.clear()
-  databases.settle()
+  const isSettled = databases.settle()
   commits.close()
-  port.tell("stopped")
+  port.tell("stopped", isSettled)
 }
 
 function newBypass(device: Fd): Bypass | undefined {

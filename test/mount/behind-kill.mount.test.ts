@@ -150,3 +150,37 @@ test("commits that only the WAL has are on both nodes after a kill, whatever was
   expect(values(primary).split(",").toSorted()).toEqual(expected.toSorted())
   await expectSame(primary, replica, "a.db")
 }, 90_000)
+
+test.each([
+  ["ends because a thread of it does", "log:write#1=end"],
+  ["is stopped while there is no room", "log:*#1+=ENOSPC,ltx:*#1+=ENOSPC"],
+])(
+  "commits that only the WAL has are there after a daemon that %s",
+  async (_, fault) => {
+    await using scope = new Scope()
+    const file = join(scope.directory, "faults")
+    writeFileSync(file, "")
+    const start = { flags, env: { LITEFS_FAULTS_FILE: file } }
+    const primary = await scope.node(start)
+    sqlite3(primary, "a.db", "pragma journal_mode = wal; create table a(x)")
+    const client = await connected(scope, primary)
+    await client.exec("insert into a values(1)")
+    writeFileSync(file, fault)
+    expect(await insert(client, 2)).toEqual([2])
+    if (fault.includes("ENOSPC")) {
+      await primary.logged(/cannot capture what clients have committed/)
+      await client.close() // whose checkpoint is refused
+      expect(await primary.stop()).toEqual({ code: 0, signal: null })
+    } else {
+      expect(await primary.exited).toEqual({ code: 1, signal: null })
+      await client.close("SIGKILL")
+    }
+    writeFileSync(file, "")
+    const again = await scope.again(primary, start)
+    expect(values(again)).toBe("1,2")
+    expect(again.output).toContain("captured the commits of a WAL that followed on the log")
+    const replica = await scope.node({ follows: again })
+    await expectSame(again, replica, "a.db")
+  },
+  60_000,
+)

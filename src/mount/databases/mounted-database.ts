@@ -447,12 +447,17 @@ export class MountedDatabase {
     this.disguise = disguise ?? this.disguise
   }
 
-  /** After the mount is gone: makes the next start quick. */
-  settle(): void {
+  /**
+   * After the mount is gone: makes the next start quick. False or an error: the WAL may have commits that nobody has
+   * captured.
+   */
+  settle(): boolean {
     const capture = this.#capture
-    if (capture === undefined || !capture.settle()) return
+    if (capture === undefined) return true
+    if (!capture.settle()) return false
     const { dataDir } = this.#context
     saveCleanState(dataDir, this.name, this.database, capture.history)
+    return true
   }
 
   /** A transaction begins. Throws an Unsynced when too few replicas have what came before it. */

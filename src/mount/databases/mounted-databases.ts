@@ -305,13 +305,16 @@ export class MountedDatabases {
   }
 
   /** After the mount has gone. */
-  settle(): void {
+  settle(): boolean {
+    let isSettled = true
     for (const database of this.#databases.values()) {
       try {
-        database.settle()
+        isSettled = database.settle() && isSettled
       } catch (error) {
+        isSettled = false
         log.warn("cannot prepare a database for a quick start", { db: database.name, error })
       }
     }
+    return isSettled
   }
 }

@@ -322,8 +322,9 @@ export class Threads {
       sleep(systemClock, UNMOUNT_MS_MAX).then(() => false),
     ])
     if (isFree) {
-      await Promise.all([fs.stopped, peer.call("settle").catch(() => {})])
-      forgetMount(this.#context.dataDir, this.#isPastNeeded)
+      const [isSettled] = await Promise.all([fs.stopped, peer.call("settle").catch(() => {})])
+      const isBehind = !isSettled && this.#capture?.mode !== "strict"
+      forgetMount(this.#context.dataDir, isBehind || this.#isPastNeeded)
     } else log.warn("files of the mount are still open, the next start takes longer")
   }
 }
