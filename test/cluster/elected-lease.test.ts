@@ -223,19 +223,45 @@ describe("ElectedLease", () => {
     expect([a.epoch, b.epoch]).toEqual([2, 2])
   })
 
-  test("that was not given away is held again when nobody knew", async () => {
+  test("that may still be given away is given up, and taken anew", async () => {
     const { a, b, atA } = await pair()
     const { replace } = atA
-    atA.replace = async () => {
+    const late = Promise.withResolvers<void>()
+    let isGiven: Promise<boolean> | undefined
+    atA.replace = async (...asked) => {
       atA.replace = replace
-      throw new Error("the request was lost")
+      isGiven = late.promise.then(() => atA.replace(...asked))
+      throw new Error("no answer in 500 ms")
     }
     const given = a.lease.give({ epoch: 2, primary: b.self })
     await world.turns()
-    await expect(given).rejects.toThrow(/the request was lost/)
-    await world.pass(500)
-    expect(world.primaries).toEqual(["a"])
-    expect(a.epoch).toBe(1)
+    await expect(given).rejects.toThrow(/no answer in 500 ms/)
+    await world.pass(3000)
+    const { holder } = world
+    expect(holder?.epoch).toBe(2) // either may have it: they have the same
+    late.resolve() // the store does it after all
+    await world.pass(3000)
+    expect(await isGiven).toBe(false)
+    expect(world.holder).toEqual(holder)
+    expect(world.primaries).toEqual([holder?.primary.hostname as string])
+  })
+
+  test("is not taken at once by the first candidate that is back after an outage of the store", async () => {
+    const { a, b, atA, atB } = await pair()
+    const cluster = a.clusterId ?? ""
+    const { node: c, store: atC } = world.node("c", { positions: { "a.db": 6 }, cluster })
+    c.records.setHistoryEpoch(1)
+    await world.pass(4000)
+    for (const store of [atA, atB, atC]) store.isDown = true
+    await world.pass(TTL_MS - 3500)
+    atB.isDown = false
+    b.lease.look()
+    await world.pass(3700) // the lease of the last primary has run out
+    expect([world.holder, world.primaries]).toEqual([undefined, []])
+    atC.isDown = false
+    c.lease.look()
+    await world.pass(5000)
+    expect(world.primaries).toEqual(["c"])
   })
 
   test("whose answer to take() was lost is held once the store is asked again", async () => {

@@ -422,6 +422,17 @@ describe("Member", () => {
     expect(a.done.at(-1)).toBe("hand over")
   })
 
+  test("is not forced by a node that has never been in a cluster, and that nobody could follow", async () => {
+    const { cluster, b } = await pair()
+    using _ = cluster
+    b.clusterId = undefined
+    await expect(b.member?.force()).rejects.toThrow(
+      /^Cannot promote by force: this node does not know its cluster id yet, .* start it with --primary$/,
+    )
+    expect(b.member?.isPrimary).toBe(false)
+    await cluster.settle()
+  })
+
   test("is not forced to an epoch that there is not", async () => {
     const { cluster, b } = await pair()
     using _ = cluster

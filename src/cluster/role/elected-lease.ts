@@ -28,9 +28,9 @@
  *    renewal. So this node has stopped before the store lets anybody else in, whatever became of the answer.
  * 2. The fs thread looks at that time at each commit, in shared memory. Nobody has to tell it that the time is over.
  * 3. A renewal counts only when the store, after it, still has this node's own text. A session may have been given away.
- * 4. In a handoff this node first stops to believe, and then writes the record of the other node. When the answer is
- *    lost, the next renewal finds out what is there. The other node takes over the session with the record, and
- *    believes in it once it has renewed it.
+ * 4. In a handoff this node first stops to believe, and then writes the record of the other node. When there is no
+ *    answer, the store may have done it, or may still do it: this node believes in that session no more, and gives the
+ *    lease up. The other node takes over the session with the record, and believes in it once it has renewed it.
  * 5. When nobody holds the lease any more, this node takes it again like everybody else, with a new epoch. Until
  *    somebody has, it stays what it was, and commits nothing.
  * 6. A node whose id is in the record at another address is a copy of this one, or this one before. It waits until that
@@ -88,8 +88,8 @@ interface Vacant {
   readonly kind: "vacant"
   /** Since this node has seen it. */
   readonly sinceMs: number
-  /** Whether the store knew by then what this node has, or has had from it all that there was. */
-  readonly wasThere: boolean
+  /** The store knew by then what this node has. */
+  readonly hasTold: boolean
 }
 
 interface Held {
@@ -98,6 +98,8 @@ interface Held {
   readonly record: LeaseRecord
   /** The record as it is in the store. */
   readonly text: string
+  /** The store was to write the record of another node, and has not answered. */
+  readonly mayBeGiven?: boolean
 }
 
 /** A session of this node as a candidate. */
@@ -152,6 +154,7 @@ export class ElectedLease implements Lease {
   #work: Promise<unknown> = Promise.resolve()
   #running: Promise<void> | undefined
   #failureCount = 0
+  #reachedSinceMs = Number.POSITIVE_INFINITY // the store has answered since then
   #lastProblem: string | undefined
   #unableUntilMs = 0
   #isWanted = false // a look at the store, before the next is due
@@ -267,10 +270,20 @@ export class ElectedLease implements Lease {
 
   /** Returns after how many milliseconds the next step is due. */
   #step(): Promise<number> {
-    return this.#state.kind === "held" ? this.#renew(this.#state) : this.#find()
+    const state = this.#state
+    if (state.kind !== "held") return this.#find()
+    return state.mayBeGiven === true ? this.#giveUp(state) : this.#renew(state)
+  }
+
+  /** The record of another node may be there, or may still come, but never after this. */
+  async #giveUp({ session, text, record }: Held): Promise<number> {
+    await this.#options.store.release(session, text, this.#lastOf(record))
+    this.#state = { kind: "asking" }
+    return 0
   }
 
   #reached(): void {
+    this.#reachedSinceMs = Math.min(this.#reachedSinceMs, this.#options.clock.monotonicMs())
     if (this.#lastProblem !== undefined) {
       log.info("the store of the lease answers again", { store: this.where })
     }
@@ -281,6 +294,7 @@ export class ElectedLease implements Lease {
   #failed(error: unknown): number {
     const { store, clock, problem } = this.#options
     const text = messageOf(error)
+    this.#reachedSinceMs = Number.POSITIVE_INFINITY
     // Numbers differ from try to try.
     if (text !== this.#lastProblem && this.#failureCount === 0) {
       log.warn("cannot use the store of the lease, trying again", {
@@ -392,7 +406,7 @@ export class ElectedLease implements Lease {
   async #vacant(view: StoreView): Promise<number> {
     const { clock, store, problem } = this.#options
     const last = lastOf(view)
-    const { sinceMs, wasThere } = this.#seeVacant(last)
+    const vacant = this.#seeVacant()
     if (!this.#mayStand) {
       problem("nobody holds the lease, and this node is no candidate")
       return this.#periodMs
@@ -401,10 +415,10 @@ export class ElectedLease implements Lease {
     const own = await this.#announce(last?.record.epoch ?? 0, unfit === undefined)
     if (unfit !== undefined) return this.#doNotTake(unfit)
     const others = (await store.candidates()).flatMap((text) => decodeCandidate(text) ?? [])
-    const vacantMs = clock.monotonicMs() - sinceMs
+    const vacantMs = clock.monotonicMs() - vacant.sinceMs
     // Others that have data may be about to start.
     const firstMs = this.#options.isNew() ? FIRST_MS : store.ttlMs
-    const backMs = wasThere ? 0 : BACK_MS
+    const backMs = this.#backMs(vacant, last)
     const verdict = verdictOf({ own, others, last, vacantMs, firstMs, backMs })
     if (verdict.kind === "behind") return this.#doNotTake(verdict.problem)
     problem(`nobody holds the lease yet`)
@@ -412,15 +426,22 @@ export class ElectedLease implements Lease {
     return (await this.#take(view, last)) ? this.#periodMs : SOON_MS * clock.random()
   }
 
-  #seeVacant(last: LastHolder | undefined): Vacant {
-    const { clock, store, records, bootMs } = this.#options
+  #seeVacant(): Vacant {
+    const { clock, store, bootMs } = this.#options
     if (this.#state.kind === "vacant") return this.#state
     log.info("nobody holds the lease", { store: store.where })
     const hasTold = (this.#session?.untilMs ?? 0) > bootMs()
-    const wasThere = hasTold || last?.record.primary.id === records.id
-    const vacant = { kind: "vacant", sinceMs: clock.monotonicMs(), wasThere } as const
+    const vacant = { kind: "vacant", sinceMs: clock.monotonicMs(), hasTold } as const
     this.#state = vacant
     return vacant
+  }
+
+  /** How long others may take to tell what they have: when the store is back for this node, it is not yet for all. */
+  #backMs({ hasTold, sinceMs }: Vacant, last: LastHolder | undefined): number {
+    const { records } = this.#options
+    if (last?.record.primary.id === records.id) return 0 // they have had all of it from this node
+    if (!hasTold) return BACK_MS
+    return Math.max(0, Math.min(this.#reachedSinceMs + BACK_MS - sinceMs, BACK_MS))
   }
 
   /** Why this node does not take the lease by itself. */
@@ -512,6 +533,7 @@ export class ElectedLease implements Lease {
         const last = this.#lastOf(record, cluster)
         isGiven = await store.replace(held.session, held.text, next, last)
       } catch (error) {
+        this.#state = { ...held, mayBeGiven: true }
         throw cannotGive(`the store of the lease, ${store.where}: ${messageOf(error)}`)
       } finally {
         this.look()

@@ -36,6 +36,7 @@ import { logger, Once } from "../../lib/log.ts"
 import { until } from "../../lib/until.ts"
 import type { Pos } from "../../ltx/pos.ts"
 import { Claims } from "./claims.ts"
+import { NO_CLUSTER } from "./cluster-id.ts"
 import { CopyWatch } from "./copy-watch.ts"
 import { Fencing } from "./fencing.ts"
 import {
@@ -100,6 +101,8 @@ export interface MemberOptions extends PeerCalls {
   /** Whether the sender has shown that it belongs to the cluster. */
   isProven(heard: HeardLease): boolean
 }
+
+const NO_FORCE = `Cannot promote by force: this node ${NO_CLUSTER}; to begin a new cluster, start it with --primary`
 
 export class Member {
   readonly #options: MemberOptions
@@ -340,6 +343,8 @@ export class Member {
         if (this.#isMine && this.#state === "replica") await this.#inherit()
         return
       }
+      // No replica could follow it: they ask for the cluster first.
+      if (this.#options.clusterId() === undefined) throw new LitefsError("unavailable", NO_FORCE)
       const old = lease.record
       const copy = this.#copies.record
       const epoch = nextEpoch(copy !== undefined && isNewer(copy, old) ? copy : old)
