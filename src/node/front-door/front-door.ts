@@ -114,6 +114,7 @@ export class FrontDoor implements Outside {
     this.page = new StatusPage({
       ...{ status: api.status, positions: databases.positions, clock: systemClock },
       divergedCount: () => api.divergedCount,
+      askPrimary: () => others.callPrimary("GET", "/nodes"),
     })
     closing.add("page", () => this.page.close())
     threads.peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
