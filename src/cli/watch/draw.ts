@@ -98,7 +98,7 @@ function nodeLines({ node: own, nodes, wallMs }: ClusterView, paint: Paint): str
   const rows = nodes.map((node) => [
     `${node.hostname}${node.isThis ? " (this)" : ""}`,
     node.role,
-    stateOf(node, wallMs),
+    node.isThis && own?.isConnected === false ? "not connected" : stateOf(node, wallMs),
     node.isThis ? lagOf(node.lagMs) : "-",
     node.transactions === null ? "-" : String(node.transactions),
     node.url ?? "-",
