@@ -1,12 +1,14 @@
 #!/bin/sh
-# Installs LiteFS: the executable for this machine, after its sum has been compared with the one that stands below.
+# Installs LiteFS: the executable for this machine, after its sum has been compared with the one that stands below. Then
+# the manual page and completion for shells, which that prints, where DIR is some/bin and there is a some/share.
 #
-#     ./install.sh [--small | --glibc] [--to DIR] [--from DIR_OR_URL]
+#     ./install.sh [--small | --glibc] [--to DIR] [--from DIR_OR_URL] [--bare]
 #
 #     --small   the static file that takes half the room, starts slower and takes more memory
 #     --glibc   the executable that uses the system's glibc
 #     --to      where to put it; /usr/local/bin when this is not given
 #     --from    where the release is; when this is not given, where this script is
+#     --bare    the executable alone
 set -eu
 
 sums='
@@ -18,17 +20,18 @@ fail() {
   exit "${2:-1}"
 }
 
-suffix= to=/usr/local/bin from=$(dirname "$0")
+suffix= bare= to=/usr/local/bin from=$(dirname "$0")
 while [ $# -gt 0 ]; do
   case $1 in
     --small) suffix=-small ;;
     --glibc) suffix=-glibc ;;
+    --bare) bare=1 ;;
     --to | --from)
       [ $# -ge 2 ] || fail "$1 needs a value" 2
       if [ "$1" = --to ]; then to=$2; else from=$2; fi
       shift
       ;;
-    *) fail "\"$1\" is unknown; --small, --glibc, --to DIR and --from DIR_OR_URL are known" 2 ;;
+    *) fail "\"$1\" is unknown; --small, --glibc, --to DIR, --from DIR_OR_URL and --bare are known" 2 ;;
   esac
   shift
 done
@@ -68,3 +71,22 @@ chmod 755 "$new"
 version=$("$new" version) || fail "$name does not run here, see above"
 mv -f "$new" "$to/litefs"
 echo "installed $to/litefs: $version"
+
+share=$(cd "$to/.." && pwd)/share
+if [ -n "$bare" ] || [ "${to##*/}" != bin ] || [ ! -d "$share" ]; then exit; fi
+
+# Each gets to its place whole, too.
+put() {
+  path=$share/$1
+  shift
+  mkdir -p "${path%/*}" && "$to/litefs" "$@" >"$path.$$" && chmod 644 "$path.$$" && mv -f "$path.$$" "$path"
+}
+if put man/man1/litefs.1 man &&
+  put bash-completion/completions/litefs completion bash &&
+  put zsh/site-functions/_litefs completion zsh &&
+  put fish/vendor_completions.d/litefs.fish completion fish; then
+  echo "installed the manual page, and completion for bash, zsh and fish, below $share"
+else
+  rm -f "$path.$$"
+  echo "the manual page and completion are not all installed, see above; --bare leaves them out" >&2
+fi

@@ -5,12 +5,15 @@
  *     litefs-linux-ARCH-small    a static file, half as large; decompressed into memory at every start
  *     litefs-linux-ARCH-glibc    needs the glibc of the system
  *     install.sh                 installs one of them, and knows their sums
+ *     litefs.1                   the manual page
+ *     litefs.bash, .zsh, .fish   completion; install.sh has these four printed by what it installs
  *     litefs.cdx.json            SBOM, CycloneDX
  *     LICENSES.txt               what `litefs version --licenses` prints
  *     SHA256SUMS
  *
  * The directory is made beside the old one and then takes its place.
  */
+import { execFileSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import {
   chmodSync,
@@ -61,9 +64,12 @@ async function release(): Promise<void> {
   const sums = new Map(executables.map((name) => [name, sumOfFile(name)]))
   write("install.sh", installer(sums))
   chmodSync(join(MAKING, "install.sh"), 0o755)
+  const printed = shellFiles(`litefs-linux-${process.arch}`)
+  for (const [name, text] of Object.entries(printed)) write(name, text)
   write("LICENSES.txt", licensesText())
   write("litefs.cdx.json", softwareBill(revision, sums, packages))
-  const all = [...executables, "install.sh", "LICENSES.txt", "litefs.cdx.json"].sort()
+  const texts = ["install.sh", "LICENSES.txt", "litefs.cdx.json", ...Object.keys(printed)]
+  const all = [...executables, ...texts].sort()
   write("SHA256SUMS", all.map((name) => `${sumOfFile(name)}  ${name}\n`).join(""))
 
   rmSync(TARGET, { recursive: true, force: true })
@@ -83,6 +89,19 @@ async function cleanRevision(): Promise<Revision> {
     throw new Error("Cannot release: files differ from the commit, commit them or give --dirty")
   }
   return revision
+}
+
+/** What an executable for this machine prints; the others would print the same. */
+function shellFiles(executable: string): Record<string, string> {
+  const print = (...words: string[]) => {
+    return execFileSync(resolve(MAKING, executable), words, { encoding: "utf8" })
+  }
+  return {
+    "litefs.1": print("man"),
+    "litefs.bash": print("completion", "bash"),
+    "litefs.zsh": print("completion", "zsh"),
+    "litefs.fish": print("completion", "fish"),
+  }
 }
 
 /** The installer has the sums in itself: who trusts it, trusts what it installs. */

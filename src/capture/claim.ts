@@ -13,7 +13,7 @@ import type { History } from "./history.ts"
  * SQLite leaves few such pages: pages that were taken and given back in one transaction, and never left the memory of
  * its process.
  */
-const UNWRITTEN_SIZE_MAX = 256 * 1024 * 1024
+export const UNWRITTEN_SIZE_MAX = 256 * 1024 * 1024
 
 export interface Claim {
   readonly pageSize: number // bytes

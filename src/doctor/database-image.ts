@@ -20,14 +20,15 @@ import type { ByteSource } from "../lib/byte-source.ts"
 import type { Pos } from "../ltx/pos.ts"
 import { posAfter } from "../ltx/span.ts"
 import { readDatabaseHeader } from "../sqlite/database-header.ts"
-import { WAL_HEADER_SIZE } from "../sqlite/wal.ts"
 import type { WholeLtxFile } from "../store/ltx/inspected-ltx-file.ts"
 import {
   comparedWithLog,
   differingPages,
+  largestCommit,
   overlaid,
   rolledBack,
   sumsOfLog,
+  undonePageCount,
   walCommits,
 } from "./page-sums.ts"
 
@@ -141,11 +142,16 @@ export function databaseImage(
 
 const NO_BYTES: ByteSource = { size: 0, readAt: () => 0 }
 
-/** What lies beyond the database's end, only a journal or a commit in the WAL could count. */
+/**
+ * What lies beyond the database's end, only a journal or a commit in the WAL could count: no more than these say, however
+ * long the file is, which may be a sparse one.
+ */
 function pageCountOf(sources: ImageSources, pageSize: number, commit: number): number {
   const { database, journal, wal } = sources
-  if (journal === undefined && (wal?.size ?? 0) <= WAL_HEADER_SIZE) return commit
-  return Math.max(commit, Math.ceil((database?.size ?? 0) / pageSize))
+  const inFile = Math.ceil((database?.size ?? 0) / pageSize)
+  if (inFile <= commit) return commit
+  const undone = (journal && undonePageCount(journal, commit)) ?? 0
+  return Math.min(inFile, Math.max(undone, largestCommit(wal ?? NO_BYTES, pageSize, commit)))
 }
 
 function basesOf(sums: PageChecksums, { journal, undo }: ImageSources, pos: Pos): Candidate[] {

@@ -1,4 +1,5 @@
 /** The page checksums that a database would have: from its file, its journal, its WAL and its log. */
+import { UNWRITTEN_SIZE_MAX } from "../capture/claim.ts"
 import { PageChecksums } from "../capture/page-checksums.ts"
 import type { ByteSource } from "../lib/byte-source.ts"
 import { pageSum } from "../ltx/checksum.ts"
@@ -25,15 +26,36 @@ export function rolledBack(
   pos: Pos,
 ): PageChecksums {
   const result = copyOf(sums)
-  const header = readJournalHeader(journal)
-  if (header === undefined) return result
-  if (header.initialPageCount > result.pageCount) result.resize(header.initialPageCount)
+  const pageCount = undonePageCount(journal, sums.pageCount)
+  if (pageCount === undefined) return result
+  if (pageCount > result.pageCount) result.resize(pageCount)
   for (const { pgno, page } of readJournal(journal)) setSum(result, pgno, page)
   if (undo !== undefined) {
     for (const { pgno, page } of readUndo(undo, pos)) setSum(result, pgno, page)
   }
-  result.resize(header.initialPageCount)
+  result.resize(pageCount)
   return result
+}
+
+/**
+ * The size of the database before the transaction of a journal, pages. Undefined when it does not say, or says more than
+ * a database of `pageCount` can have had: what was cut off is in the journal.
+ */
+export function undonePageCount(journal: ByteSource, pageCount: number): number | undefined {
+  const header = readJournalHeader(journal)
+  if (header === undefined) return undefined
+  const { initialPageCount, pageSize } = header
+  const largest = pageCount + (journal.size + UNWRITTEN_SIZE_MAX) / pageSize
+  return initialPageCount > largest ? undefined : initialPageCount
+}
+
+/** The size of the largest database that the WAL has a commit of, pages; of one that had `pageCount`. */
+export function largestCommit(wal: ByteSource, pageSize: number, pageCount: number): number {
+  const reader = new WalReader(wal)
+  let largest = pageCount
+  if (reader.header?.pageSize !== pageSize) return largest
+  for (const _ of walTransactions(reader, pageCount)) largest = Math.max(largest, reader.commit)
+  return largest
 }
 
 export interface WalCommitSum {
@@ -51,7 +73,8 @@ export function walCommits(
   const sums = copyOf(base)
   const commits: WalCommitSum[] = []
   const reader = new WalReader(wal)
-  for (const pages of reader.header?.pageSize === pageSize ? walTransactions(reader) : []) {
+  const isOfPages = reader.header?.pageSize === pageSize
+  for (const pages of isOfPages ? walTransactions(reader, base.pageCount) : []) {
     const { commit, frameCount } = reader
     sums.resize(commit)
     for (const [pgno, [hi, lo]] of pages) if (pgno <= commit) sums.set(pgno, hi, lo)

@@ -33,7 +33,9 @@ export class FsWorker extends Port<FsHost, FsThread> {
     const end = (problem: string) => {
       if (hasEnded) return // also when its work was done before
       hasEnded = true
-      const error = new LitefsError("io", `Cannot go on without the mount: ${problem}`)
+      const isWhole = problem.startsWith("Cannot ") // it says by itself what cannot be done
+      const text = isWhole ? problem : `Cannot go on without the mount: ${problem}`
+      const error = new LitefsError("io", text)
       this.close(error)
       unmounted.resolve()
       stopped.resolve(false)

@@ -49,8 +49,8 @@ export function isWrittenOutside(facts: ReplayFacts): boolean {
   const { dataDir, name, last, saved } = facts
   using database = FileSource.open(dataDir.path(name, "database"))
   if (database === undefined || database.size === 0) return false
-  const { pageSize } = last.header
-  const pageCount = Math.ceil(database.size / pageSize)
+  const { pageSize, commit } = last.header
+  const pageCount = Math.ceil(database.sizeBesideHole(commit * pageSize) / pageSize)
   const sums = sumsOfFile(database, pageSize, pageCount)
   if (saved !== undefined && posEquals(saved.pos, posAfter(last))) {
     return !isAt(sums, saved.pos.checksum, saved.commit)

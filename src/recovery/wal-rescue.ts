@@ -5,6 +5,7 @@
  * removes LTX files by age, even if their pages were not checkpointed: in one of its directories the newest pages may
  * be in the WAL alone.
  */
+import { UNWRITTEN_SIZE_MAX } from "../capture/claim.ts"
 import type { PageChecksums } from "../capture/page-checksums.ts"
 import { pageSum, type Sum } from "../ltx/checksum.ts"
 import { REPLICA_WAL_SEQUENCE } from "../sqlite/wal.ts"
@@ -48,7 +49,7 @@ export function walFrameCount(
   const reader = new WalReader(source)
   if (reader.header?.pageSize !== wanted.pageSize) return { wanted: 0, all: 0 }
   let all = 0
-  for (const pages of walTransactions(reader)) {
+  for (const pages of walTransactions(reader, sums.pageCount)) {
     sums.resize(reader.commit)
     for (const [pgno, [hi, lo]] of pages) if (pgno <= reader.commit) sums.set(pgno, hi, lo)
     all = reader.frameCount
@@ -100,19 +101,29 @@ function endsElsewhere(path: string, sums: PageChecksums): boolean {
   const reader = new WalReader(source)
   if (reader.header?.checkpointSequence === REPLICA_WAL_SEQUENCE) return false
   const newest = new Map<number, Sum>()
-  for (const pages of walTransactions(reader)) {
+  for (const pages of walTransactions(reader, sums.pageCount)) {
     for (const [pgno, sum] of pages) newest.set(pgno, sum)
   }
   const commit = reader.lastCommit?.commit ?? 0
   return [...newest].some(([pgno, sum]) => pgno <= commit && !sums.has(pgno, sum))
 }
 
-/** The sums of the pages of each transaction of a WAL that has its commit; the reader is then at its end. */
-export function* walTransactions(reader: WalReader): Generator<ReadonlyMap<number, Sum>> {
+/**
+ * The sums of the pages of each transaction of a WAL that has its commit; the reader is then at its end, or behind a
+ * commit of more pages than there can be, which nobody has captured (capture/claim.ts). `pageCount` is that of the
+ * database without the WAL.
+ */
+export function* walTransactions(
+  reader: WalReader,
+  pageCount: number,
+): Generator<ReadonlyMap<number, Sum>> {
+  let largest = pageCount + UNWRITTEN_SIZE_MAX / (reader.header?.pageSize ?? 1)
   let pages = new Map<number, Sum>()
   while (reader.next()) {
+    if (reader.pgno > pageCount) largest += 1
     pages.set(reader.pgno, pageSum(reader.pgno, reader.page))
     if (reader.commit === 0) continue
+    if (reader.commit > largest) return
     yield pages
     pages = new Map()
   }

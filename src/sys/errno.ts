@@ -99,12 +99,13 @@ export function systemText(error: unknown): string {
  * for any other error.
  */
 export function systemProblem(error: unknown): string | undefined {
-  if (error instanceof SysError) return error.message
   if (!(error instanceof Error)) return undefined
   const { code, errno, syscall, path } = error as NodeJS.ErrnoException
+  const advice = code === "EMFILE" ? ", raise the limit (ulimit -n)" : ""
+  if (error instanceof SysError) return `${error.message}${advice}`
   if (code === undefined || syscall === undefined) return undefined
   const text = errno === undefined ? code : errnoText(Math.abs(errno))
-  return `Cannot ${syscall}${path === undefined ? "" : ` "${path}"`}: ${text}`
+  return `Cannot ${syscall}${path === undefined ? "" : ` "${path}"`}: ${text}${advice}`
 }
 
 /** Why a file that a user names cannot be read, as the end of a sentence. */

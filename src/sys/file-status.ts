@@ -76,6 +76,13 @@ export function sizeOf(op: string, fd: Fd): number {
   return status.size
 }
 
+const SEEK_DATA = 3
+
+/** Whether the file has more than a hole from there on. A file system that knows no holes says yes. */
+export function hasDataFrom(fd: Fd, offset: number): boolean {
+  return libc.lseek(fd, offset, SEEK_DATA) >= 0 || errno() !== Errno.ENXIO
+}
+
 /**
  * The inode of the file that the path names, as the kernel knows it; undefined when there is none. In a FUSE mount it
  * costs no request while the kernel knows the name.

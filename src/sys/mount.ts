@@ -75,6 +75,12 @@ export function mountDevices(directory: string): string[] {
   return mountsAt(directory).flatMap(({ type, device }) => (type === TYPE ? [device] : []))
 }
 
+/** Devices of all other mounts that this process sees: the kernel gives a number again when its mount is gone. */
+export function otherDevices(): ReadonlySet<string> {
+  const mounts = parseMountInfo(readFileSync("/proc/self/mountinfo", "utf8"))
+  return new Set(mounts.flatMap(({ type, device }) => (type === TYPE ? [] : [device])))
+}
+
 /** Directories with a mount of LiteFS on top, as this process sees them. */
 export function litefsMounts(): string[] {
   const onTop = new Map<string, string>()

@@ -21,6 +21,7 @@ import {
 import { FakeIo } from "../support/fake-io.ts"
 import { hotJournal } from "../support/hot-journal.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
+import { WalWriter } from "../support/wal-writer.ts"
 
 let data: DataDirectory
 
@@ -139,6 +140,26 @@ new.db  without a position  0 LTX files: healthy
     const { code, out, err } = await litefs()
     expect({ code, out, err }).toMatchObject({ code: 0, err: "" })
     expect(out).toContain("4 LTX files: healthy")
+  })
+
+  test.each(["wal", "journal"] as const)("nor with a %s that says less", async (file) => {
+    const app = data.database("app.db", 4, file === "wal" ? "wal" : "delete")
+    if (file === "journal") writeFileSync(app.path("journal"), hotJournal(2, new Map()))
+    const before = (await report()).report
+    truncateSync(app.path("database"), 1024 ** 4)
+    expect(problems((await report()).report)).toEqual(problems(before))
+  })
+
+  test("does not believe a WAL or a journal of more pages than there can be", async () => {
+    const wal = new WalWriter(FIXTURE_PAGE_SIZE)
+    const app = data.database("app.db", 4)
+    const page = { pgno: 1, data: app.read("database").subarray(0, FIXTURE_PAGE_SIZE) }
+    const writes = [wal.header, ...wal.frames([page], 0xfffffffe)]
+    writeFileSync(app.path("wal"), Buffer.concat(writes.map(({ bytes }) => bytes)))
+    expect(problems((await report()).report)).toEqual([])
+    rmSync(app.path("wal"))
+    writeFileSync(app.path("journal"), hotJournal(0xffffffff, new Map([[1, page.data]])))
+    expect(problems((await report()).report)).toEqual(["journal-late"])
   })
 
   test("explains each finding, and what can be done", async () => {

@@ -140,6 +140,25 @@ describe("ApiServer", () => {
     expect(log.lines.length).toBe(1)
   })
 
+  test("ApiServer says why an answer ends early, which its client cannot be told", async () => {
+    using log = new LogLines()
+    await using server = await serve({
+      "/": {
+        async GET(_, response) {
+          response.writeHead(200, { "Content-Length": 10 })
+          response.write("12345")
+          await Bun.sleep(1)
+          throw new LitefsError("unavailable", "its pages no longer sum to that")
+        },
+      },
+    })
+    const answer = await fetch(server.url)
+    await expect(answer.text()).rejects.toThrow()
+    expect(log.lines).toEqual([
+      'level=error tag=http msg="request failed" path=/ error="its pages no longer sum to that" from=127.0.0.1',
+    ])
+  })
+
   test.each(["%ff%fe", "a%c3", "%ed%a0%80", "%c0%ae", "%C3%28"])(
     "ApiServer refuses a URL with %s, which is not UTF-8",
     async (text) => {

@@ -90,7 +90,8 @@ test(
     await other.fill("#token", TOKEN)
     await other.press("#token", "Enter")
     await other.see("#words", /All is well: this replica has everything that its primary/)
-    await other.see("#nodes", /the primary|primary/)
+    // The primary tells it of the third one.
+    await other.see("#nodes", everyNode(3))
     await shots(scope, other, "replica")
     clearInterval(writer)
     const promoted = await fetch(`${first.url}/promote`, {
@@ -102,15 +103,20 @@ test(
     await other.see("#events", /this node is the primary/)
     await browser.see("#words", /All is well: this replica has everything that its primary/)
     await browser.see("#events", /handed the role of primary over/)
+    await browser.see("#nodes", everyNode(3))
     await shots(scope, browser, "handed-over")
 
     // A node that goes, and one that cannot be reached.
     await second.stop()
     await other.see("#words", /The replica "node-\d+" is no longer connected/)
     await shots(scope, other, "away")
+    const away = /The replica "node-\d+" is no longer connected to the primary/
+    await browser.see("#words", away)
+    await shots(scope, browser, "away-from-replica")
     await first.stop("SIGKILL")
     await other.see("#words", /"node-\d+" does not answer/)
     await browser.see("#words", /not connected to its primary/)
+    await browser.see("#nodes", /was not connected\s+as the primary said \d+ s ago/)
     await shots(scope, browser, "lost")
     const again = await scope.again(first, { follows: primary, flags: access })
     await other.see("#role", /primary|replica/)
@@ -195,6 +201,12 @@ test(
   },
   LIMIT_MS,
 )
+
+/** The nodes when so many are there, and well. */
+function everyNode(count: number): RegExp {
+  const well = String.raw`(?:(?<!not )connected|takes writes|has everything|\d+ transactions? missing)`
+  return new RegExp(`^${String.raw`[\s\S]*?node-\d+[\s\S]*?${well}`.repeat(count)}`)
+}
 
 function unauthorized(count: number): string[] {
   const said = "Failed to load resource: the server responded with a status of 401 (Unauthorized)"

@@ -2,71 +2,15 @@ import { describe, expect, test } from "bun:test"
 import { createHash } from "node:crypto"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { PAGE_DOCUMENT } from "../../src/http/page/document.ts"
-import { WATCHER_COUNT_MAX, type WatchNews } from "../../src/http/page/watch-feed.ts"
-import type { ReplicaStream } from "../../src/http/streams/replica-stream.ts"
+import { WATCHER_COUNT_MAX } from "../../src/http/page/watch-feed.ts"
 import { logger } from "../../src/lib/log.ts"
 import { LogLines } from "../support/log-lines.ts"
 import { PageNode, TOKEN } from "../support/page-node.ts"
+import { connect, Watcher } from "../support/page-watcher.ts"
 import { RawSocket } from "../support/raw-socket.ts"
 import { posOf } from "../support/status-node.ts"
 
 const BROWSER = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
-
-interface News extends WatchNews {
-  readonly event: "picture" | "change"
-}
-
-class Watcher implements AsyncDisposable {
-  readonly #abort = new AbortController()
-  readonly #news: AsyncGenerator<News>
-
-  constructor(page: PageNode, filter = "") {
-    this.#news = read(page, filter, this.#abort.signal)
-  }
-
-  static async open(page: PageNode, filter = ""): Promise<{ watcher: Watcher; first: News }> {
-    const watcher = new Watcher(page, filter)
-    return { watcher, first: await watcher.next() }
-  }
-
-  async next(): Promise<News> {
-    const { value, done } = await this.#news.next()
-    if (done) throw new Error("there are no more news")
-    return value
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#abort.abort()
-    await this.#news.return(undefined).catch(() => {})
-  }
-}
-
-async function* read({ url }: PageNode, filter: string, signal: AbortSignal): AsyncGenerator<News> {
-  const query = filter === "" ? "" : `?filter=${encodeURIComponent(filter)}`
-  const headers = { Authorization: `Bearer ${TOKEN}` }
-  const response = await fetch(`${url}/watch${query}`, { headers, signal })
-  expect(response.headers.get("content-type")).toBe("text/event-stream")
-  let rest = ""
-  for await (const part of response.body as ReadableStream<Uint8Array>) {
-    const all = (rest + new TextDecoder().decode(part)).split("\n\n")
-    rest = all.pop() ?? ""
-    for (const each of all) {
-      const [, event, data = ""] = /^event: (\w+)\ndata: (.*)$/.exec(each) ?? []
-      yield { event, ...JSON.parse(data) } as News
-    }
-  }
-}
-
-function connect({ node }: PageNode, name: string, sent: Record<string, number>): ReplicaStream {
-  const stream = {
-    replica: { id: name.padStart(16, "0"), name, connectedMs: node.nowMs, url: `http://${name}` },
-    leftOut: new Set(),
-    sent: new Map(Object.entries(sent).map(([database, txid]) => [database, posOf(txid)])),
-    isWanted: () => true,
-  } as unknown as ReplicaStream
-  node.streams.add(stream)
-  return stream
-}
 
 describe("GET / for a browser", () => {
   test("is a page that holds nothing of the node, without the token", async () => {

@@ -2,6 +2,7 @@
 import { expect } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { DataDir } from "../../src/store/data-dir.ts"
 import { Certificates } from "../support/certificates.ts"
 import { expectSame, failureOf, run, sqlite3 } from "../support/client.ts"
 import { test } from "../support/mount-test.ts"
@@ -51,6 +52,16 @@ test("nodes of one authority talk over TLS, and not with a node that has no cert
   await expectSame(primary, replica, "a.db")
   sqlite3(primary, "a.db", "insert into t values (randomblob(3000000))")
   await expectSame(primary, replica, "a.db")
+  // Its primary tells who watches it of the other one.
+  const other = await scope.node({ follows, flags: flagsOf("other") })
+  const unix = new DataDir(replica.data).socketPath
+  const watched = await fetch("http://localhost/watch", { unix })
+  let told = ""
+  for await (const part of watched.body as ReadableStream<Uint8Array>) {
+    told += new TextDecoder().decode(part)
+    if (told.includes(`"hostname":"node-${other.port}"`)) break
+  }
+  expect(told).toContain(`"url":"https://`)
   expect(run(["ls", "-A", stranger.mount])).toBe(".lag\n")
 }, 60_000)
 

@@ -1,7 +1,10 @@
 /** Connections that outlive their daemon do not go on reading what was. */
 import { expect } from "bun:test"
+import { readFileSync, statSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { describeProcess } from "../../src/sys/process/process.ts"
 import { expectSame, run, sqlite3 } from "../support/client.ts"
+import { LockClient } from "../support/lock-client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { flagsOf, Scope, STRICT, type TestNode } from "../support/node.ts"
@@ -74,6 +77,27 @@ test("clients that cannot be reached are named in the log", async () => {
   expect(pids(line)).toEqual([describeProcess(known.pid)])
   const others = await second.logged(/cannot tell whether processes are clients.*/)
   expect(pids(others)).toContain(describeProcess(idle.pid))
+}, 60_000)
+
+test("another file system that has got the number of the old mount has no clients of the last daemon", async () => {
+  await using scope = new Scope()
+  const first = await scope.node()
+  sqlite3(first, "app.db", "create table t(x)")
+  const path = join(scope.directory, "another's")
+  writeFileSync(path, "")
+  const other = new LockClient(scope, path)
+  expect(await other.lock("posix", "set", "exclusive", 0, 1)).toBe("ok")
+  await first.stop("SIGKILL")
+  run(["umount", "-l", first.mount])
+  const record = join(first.data, "mounted")
+  const [boot] = readFileSync(record, "utf8").split(" ")
+  const { dev } = statSync(path)
+  const device = `${(dev >> 8) & 0xfff}:${(dev & 0xff) | ((dev >> 12) & 0xfff00)}`
+  writeFileSync(record, `${boot} ${device} behind\n`)
+  const through = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
+  const second = await scope.again(first, { through })
+  expect(sqlite3(second, "app.db", "select count(*) from t")).toBe("0")
+  expect(second.output).not.toContain("clients of the last daemon")
 }, 60_000)
 
 test("clients that share mapped pages are named in the log", async () => {

@@ -161,3 +161,33 @@ test.skipIf(!canMount).each(Object.keys(PUTS))(
     expect(mountsBelow(scope.directory)).toEqual([])
   },
 )
+
+test.skipIf(!canMount)(
+  "what a start needs to know of the last one is not taken for nothing",
+  async () => {
+    await using scope = new Scope(MEMORY)
+    const node = await stoppedPrimary(scope)
+    const kinds = {
+      fifo: "a named pipe",
+      dir: "a directory",
+      socket: "a socket",
+      link: "a symbolic link that leads nowhere",
+    }
+    for (const name of ["mounted", "commit-log.0"]) {
+      for (const [kind, is] of Object.entries(kinds)) {
+        const data = join(scope.directory, "data")
+        cpSync(node.data, data, { recursive: true })
+        await put(join(data, name), kind)
+        const flags = ["--fuse-dir", node.mount, "--data-dir", data, "--http-addr", "127.0.0.1:0"]
+        const words = [...PROGRAM, "mount", "--primary", ...flags]
+        const { code, stderr } = await start([...words, "--", "true"]).ended
+        const problem = `Cannot open "${join(data, name)}": it is ${is}, it should be a file`
+        expect({ code, last: stderr.trimEnd().split("\n").at(-1) }).toEqual({
+          code: 1,
+          last: `ERROR: ${problem}`,
+        })
+        rmSync(data, { recursive: true })
+      }
+    }
+  },
+)

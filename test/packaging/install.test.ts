@@ -7,7 +7,9 @@ import { join } from "node:path"
 import { TemporaryDirectory } from "../support/temporary-directory.ts"
 
 const TEMPLATE = join(import.meta.dirname, "../../packaging/install.sh")
-const PROGRAM = '#!/bin/sh\necho "litefs 1.2.3"\n'
+/** What litefs prints is tested elsewhere. */
+const PROGRAM =
+  '#!/bin/sh\nif [ "$1" = version ]; then echo "litefs 1.2.3"; else echo "text of $*"; fi\n'
 
 /** A release of scripts that say a version, and a place to install to. */
 function release(directory: TemporaryDirectory) {
@@ -68,7 +70,7 @@ describe("install.sh", () => {
       status: 2,
       stdout: "",
       stderr:
-        'ERROR: Cannot install LiteFS: "--big" is unknown; --small, --glibc, --to DIR and --from DIR_OR_URL are known\n',
+        'ERROR: Cannot install LiteFS: "--big" is unknown; --small, --glibc, --to DIR, --from DIR_OR_URL and --bare are known\n',
     })
     expect(install("--from").status).toBe(2)
     expect(install("--glibc").stderr).toContain(
@@ -77,4 +79,48 @@ describe("install.sh", () => {
     expect(install("--to", "/none").stderr).toContain("create it with: mkdir -p /none\n")
     expect(existsSync(join(to, "litefs"))).toBe(false)
   })
+
+  test("installs the manual page and completion, where programs look for them", () => {
+    using directory = new TemporaryDirectory()
+    const { install, to } = release(directory)
+    const share = join(directory.path, "share")
+    mkdirSync(share)
+    expect(install("--bare").stdout).toBe(`installed ${to}/litefs: litefs 1.2.3\n`)
+    expect(readdirSync(share)).toEqual([])
+    for (const _ of ["first", "again"]) {
+      expect(install()).toEqual({
+        status: 0,
+        stdout: `installed ${to}/litefs: litefs 1.2.3\ninstalled the manual page, and completion for bash, zsh and fish, below ${share}\n`,
+        stderr: "",
+      })
+    }
+    expect(filesBelow(share)).toEqual({
+      "bash-completion/completions/litefs": "text of completion bash\n",
+      "fish/vendor_completions.d/litefs.fish": "text of completion fish\n",
+      "man/man1/litefs.1": "text of man\n",
+      "zsh/site-functions/_litefs": "text of completion zsh\n",
+    })
+  })
+
+  test("has installed the program all the same where the manual page has no place", () => {
+    using directory = new TemporaryDirectory()
+    const { install, to } = release(directory)
+    const share = join(directory.path, "share")
+    mkdirSync(share)
+    writeFileSync(join(share, "zsh"), "a file")
+    const { status, stdout, stderr } = install()
+    expect([status, stdout]).toEqual([0, `installed ${to}/litefs: litefs 1.2.3\n`])
+    expect(stderr).toContain("the manual page and completion are not all installed, see above")
+    expect(readdirSync(to)).toEqual(["litefs"])
+  })
 })
+
+function filesBelow(directory: string): Record<string, string> {
+  const names = readdirSync(directory, { recursive: true, withFileTypes: true })
+  const paths = names
+    .filter((each) => each.isFile())
+    .map((each) => join(each.parentPath, each.name))
+  return Object.fromEntries(
+    paths.sort().map((path) => [path.slice(directory.length + 1), readFileSync(path, "utf8")]),
+  )
+}

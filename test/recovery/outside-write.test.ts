@@ -1,6 +1,14 @@
 /** A database file that somebody else has written to while no LiteFS ran. */
 import { describe, expect, test } from "bun:test"
-import { readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs"
+import {
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs"
 import { saveCleanState } from "../../src/recovery/clean-stop.ts"
 import { recoverDatabase } from "../../src/recovery/recover.ts"
 import { BackedFile } from "../../src/store/backed-file.ts"
@@ -96,6 +104,23 @@ describe("recoverDatabase() of a file that was written from outside", () => {
     expect(log.lines).toEqual([])
     expect(state.pos.txid).toBe(4n)
   })
+
+  test.each(["a clean stop", "a kill"])(
+    "recoverDatabase() reads no hole of a file that was made longer, after %s",
+    (end) => {
+      using directory = new DataDirectory()
+      const database = directory.database()
+      if (end === "a clean stop") stopCleanly(directory, database)
+      const before = database.read("database")
+      const file = database.path("database")
+      truncateSync(file, 1024 ** 4) // 2^31 pages, which no memory holds
+      utimesSync(file, LATER, LATER)
+      const { state } = recover(directory)
+      expect(state?.pos.txid).toBe(4n)
+      expect(statSync(file).size).toBe(before.length)
+      expect(keptFiles(database)).toEqual([])
+    },
+  )
 
   test("recoverDatabase() refuses, and says why, what the log cannot mend after a clean stop", () => {
     using directory = new DataDirectory()

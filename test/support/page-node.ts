@@ -1,4 +1,5 @@
 /** A node that only tells what it is, with its status page. It asks for the token, and its clock stands still. */
+import type { NodeAnswer } from "../../src/cluster/node-client.ts"
 import { answerDocument } from "../../src/http/page/document.ts"
 import { StatusPage } from "../../src/http/page/status-page.ts"
 import { ApiServer } from "../../src/http/server/server.ts"
@@ -14,6 +15,9 @@ export class PageNode implements AsyncDisposable {
   readonly server: ApiServer
   divergedCount = 0
   lookCount = 0
+  askCount = 0
+  /** How the primary of this node answers `GET /nodes`. */
+  answer: () => Promise<NodeAnswer> = async () => ({ status: 404, headers: {}, text: "" })
   port = 0
 
   private constructor(node: StatusNode) {
@@ -23,6 +27,10 @@ export class PageNode implements AsyncDisposable {
       divergedCount: () => {
         this.lookCount += 1
         return this.divergedCount
+      },
+      askPrimary: () => {
+        this.askCount += 1
+        return this.answer()
       },
     })
     this.server = new ApiServer(

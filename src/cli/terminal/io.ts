@@ -37,13 +37,10 @@ export interface Keyboard {
   readonly output: NodeJS.WriteStream
 }
 
-const FEW_FILES = ", raise the limit (ulimit -n)"
-
 /** Prints one line for a condition of the world, and a bug in full. */
 export function reportError(io: CliIo, error: unknown): void {
   const problem = systemProblem(error)
-  const advice = (error as NodeJS.ErrnoException)?.code === "EMFILE" ? FEW_FILES : ""
-  io.stderr(`ERROR: ${onLines(problem ?? messageOf(error))}${advice}\n`)
+  io.stderr(`ERROR: ${onLines(problem ?? messageOf(error))}\n`)
   if (problem !== undefined || error instanceof LitefsError || !(error instanceof Error)) return
   io.stderr(`${error.stack}\n`)
 }

@@ -19,7 +19,7 @@ export function draw(view: ClusterView, screen: Screen, lost: string | undefined
   if (node === undefined) return [fitted(lost ?? "waiting for the node", screen.columns)]
   const head = [title(view, paint), ...verdict(node.findings, lost, paint), ""]
   const plots = plotLines(view.samples, screen.columns, paint)
-  const nodes = [...nodeLines(view.nodes, paint), ""]
+  const nodes = [...nodeLines(view, paint), ""]
   const events = eventLines(view, paint)
   const fixed = head.length + plots.length + nodes.length
   const roomLeft = Math.min(events.length, screen.rows - fixed - 6)
@@ -94,17 +94,26 @@ function plotLines(samples: readonly Sample[], columns: number, paint: Paint): s
   ]
 }
 
-function nodeLines(nodes: readonly ClusterNode[], paint: Paint): string[] {
+function nodeLines({ node: own, nodes, wallMs }: ClusterView, paint: Paint): string[] {
   const rows = nodes.map((node) => [
     `${node.hostname}${node.isThis ? " (this)" : ""}`,
     node.role,
-    node.isConnected ? "connected" : "away",
+    node.isThis && own?.isConnected === false ? "not connected" : stateOf(node, wallMs),
     node.isThis ? lagOf(node.lagMs) : "-",
     node.transactions === null ? "-" : String(node.transactions),
     node.url ?? "-",
   ])
   const titles = ["NODE", "ROLE", "STATE", "LAG ", "BEHIND ", "URL"]
-  return tableLines(titles, rows, paint, (index) => nodes[index]?.isConnected === false)
+  const isAway = (index: number) => nodes[index]?.isConnected === false
+  const note = "the primary does not tell of its other replicas"
+  const notes = own?.knowsReplicas === false ? [paint("dim", note)] : []
+  return [...tableLines(titles, rows, paint, isAway), ...notes]
+}
+
+function stateOf({ isConnected, asOfMs }: ClusterNode, wallMs: number): string {
+  const state = isConnected ? "connected" : "away"
+  if (typeof asOfMs !== "number") return state // an older node does not know it
+  return `${state} ${lagOf(Math.max(0, Math.floor((wallMs - asOfMs) / 1000) * 1000))} ago`
 }
 
 function databaseLines(view: ClusterView, room: number, paint: Paint): string[] {

@@ -45,6 +45,7 @@ interface KnownNode {
   readonly role: "primary" | "replica"
   readonly isThis: boolean
   readonly isConnected: boolean
+  readonly asOfMs: number | null
   readonly url: string | null
   readonly transactions: number | null
   readonly leftOut: readonly string[]
@@ -173,16 +174,18 @@ function* ofDatabases({ status, databases }: FindingsContext): Generator<Finding
   }
 }
 
-function* ofReplicas({ nodes }: FindingsContext): Generator<Finding> {
+/** As they are now, not as somebody saw them a while ago. */
+function* ofReplicas({ status, nodes }: FindingsContext): Generator<Finding> {
+  const away = status.isPrimary ? "is no longer connected" : "is no longer connected to the primary"
   for (const node of nodes) {
-    if (node.isThis || node.role !== "replica") continue
+    if (node.isThis || node.role !== "replica" || node.asOfMs !== null) continue
     const { hostname, url, transactions, leftOutCount } = node
     const steps =
       url === null ? [] : [{ why: "Ask it", command: `litefs info --url ${shellWord(url)}` }]
     const warn = (what: string): Finding => {
       return { level: "warn", text: `The replica "${hostname}" ${what}`, steps }
     }
-    if (!node.isConnected) yield warn("is no longer connected")
+    if (!node.isConnected) yield warn(away)
     else if (leftOutCount > 0) {
       const names = listed(
         node.leftOut.map((name) => ({ name })),

@@ -239,9 +239,7 @@ function stepItem({ why, command }) {
 function drawNodes() {
   const { node, nodes } = known
   list("nodes", nodes, nodeItem)
-  const hasPage = node.role === "replica"
-  $("beyond").hidden = !hasPage
-  text("beyond", "A replica knows itself and its primary. The primary's page has all replicas.")
+  $("beyond").hidden = node.knowsReplicas !== false
 }
 
 function nodeItem(node) {
@@ -261,14 +259,16 @@ function nodeItem(node) {
   ])
 }
 
-function timesOf({ isThis, isConnected, sinceMs }) {
+function timesOf({ isThis, isConnected, sinceMs, asOfMs }) {
+  if (asOfMs !== null) return `as the primary said ${span(now() - asOfMs)} ago`
   if (sinceMs === null) return ""
   const time = span(now() - sinceMs)
   if (isThis) return `this node, up ${time}`
   return isConnected ? `connected for ${time}` : `last seen ${time} ago`
 }
 
-function stateOf({ role, isThis, isConnected, lagMs, transactions, leftOutCount }) {
+function stateOf({ role, isThis, isConnected, asOfMs, lagMs, transactions, leftOutCount }) {
+  if (asOfMs !== null) return ["info", isConnected ? "was connected" : "was not connected"]
   if (!isConnected) return ["bad", "not connected"]
   const rest = leftOutCount > 0 ? `${counted(leftOutCount, "database")} left out` : undefined
   if (isThis && role === "replica") {

@@ -1,8 +1,8 @@
 /**
  * The cluster as this node sees it, at one moment: what the status page shows.
  *
- * A primary knows its replicas; a replica knows itself and its primary. Times are in milliseconds since 1970, by the
- * clock of this node, except `changedMs`, which is by that of the primary.
+ * A primary knows its replicas; a replica knows itself and its primary, and is told of the others (other-replicas.ts).
+ * Times are in milliseconds since 1970, by the clock of this node, except `changedMs`, which is by that of the primary.
  */
 import type {
   ConnectedReplica,
@@ -17,7 +17,8 @@ import { type AwayReplica, type Finding, findings } from "./findings.ts"
 /** Rows of databases that a page gets; it has a filter for the rest. */
 export const ROW_COUNT_MAX = 200
 const NODE_COUNT_MAX = 300
-const LEFT_OUT_NAMES_MAX = 20
+/** As many as a sentence has. */
+export const LEFT_OUT_NAMES_MAX = 3
 
 /** Below this a replica is as good as current: heartbeats come every second. */
 const CURRENT_MS = 3000
@@ -31,6 +32,8 @@ export interface ClusterNode {
   readonly url: string | null
   /** Since when it is connected or, when it is away, since when it is not. */
   readonly sinceMs: number | null
+  /** When it was so: nobody tells how it is now. Null when it is so. */
+  readonly asOfMs: number | null
   /** Known of this node alone. */
   readonly lagMs: number | null
   /** What it has not got, as far as this node knows. */
@@ -49,6 +52,8 @@ export interface NodeFacts {
   readonly role: "primary" | "replica"
   readonly isReady: boolean
   readonly isConnected: boolean
+  /** Whether the other replicas are known; null until a replica knows whether its primary tells of them. */
+  readonly knowsReplicas: boolean | null
   readonly startedMs: number
   readonly mount: string
   readonly lagMs: number | null
@@ -87,11 +92,13 @@ export interface PictureContext {
   readonly lastPrimaryName: string | undefined
   /** Replicas that were connected, and are not. */
   readonly away: Iterable<AwayReplica>
+  /** What a replica has been told of the others, and whether it has. */
+  readonly others: { readonly isTold: boolean | undefined; readonly nodes: readonly ClusterNode[] }
   readonly divergedCount: number
 }
 
 export function takePicture(context: PictureContext): Picture {
-  const { status, wallMs, away, divergedCount, lastPrimaryName } = context
+  const { status, wallMs, away, others, divergedCount } = context
   const { identity, isPrimary, primaryName } = status
   const databases = [...status.databases()]
   let [size, transactions] = [0, 0]
@@ -100,46 +107,17 @@ export function takePicture(context: PictureContext): Picture {
     transactions += lag.transactions
   }
   const lagMs = status.lagMs ?? null
-  const connected = [...status.replicas()].slice(0, NODE_COUNT_MAX)
-  const replicas = connected.map((replica): ClusterNode => {
-    const leftOut = [...replica.leftOut].sort()
-    return {
-      id: replica.id ?? null,
-      hostname: replica.name,
-      ...{ role: "replica", isThis: false, isConnected: true, url: replica.url ?? null },
-      sinceMs: replica.connectedMs,
-      lagMs: null,
-      transactions: unsentTransactions(replica, databases),
-      databases: replica.sent.size,
-      ...{ leftOut: leftOut.slice(0, LEFT_OUT_NAMES_MAX), leftOutCount: leftOut.length },
-    }
-  })
   const own: ClusterNode = {
     ...{ id: identity.id, hostname: identity.hostname, role: isPrimary ? "primary" : "replica" },
     ...{ isThis: true, isConnected: true, url: identity.advertiseUrl ?? null },
-    sinceMs: status.startedMs,
+    ...{ sinceMs: status.startedMs, asOfMs: null },
     ...{ lagMs, transactions, databases: databases.length },
     ...{ leftOut: [], leftOutCount: databases.filter(({ problem }) => problem).length },
   }
-  const primary: ClusterNode[] = isPrimary
-    ? []
-    : [
-        {
-          ...NO_FACTS,
-          id: identity.lease?.()?.primary.id ?? null,
-          hostname: primaryName ?? identity.lease?.()?.primary.hostname ?? lastPrimaryName ?? "",
-          ...{ role: "primary", isConnected: primaryName !== undefined },
-          url: identity.primaryUrl ?? null,
-        },
-      ]
-  const gone = [...away].map(
-    ({ id, hostname, url, sinceMs }): ClusterNode => ({
-      ...{ ...NO_FACTS, id, hostname, url, sinceMs, role: "replica", isConnected: false },
-    }),
-  )
+  const replicas = connectedReplicas(status)
   const nodes = isPrimary
-    ? [own, ...byName(replicas), ...byName(gone)]
-    : [...primary, own, ...byName(replicas), ...byName(gone)]
+    ? [own, ...replicaNodes(replicas, databases, away)]
+    : withOthers(own, primaryNode(context), others.nodes)
   return {
     wallMs,
     node: {
@@ -148,6 +126,7 @@ export function takePicture(context: PictureContext): Picture {
       epoch: identity.lease?.() === undefined ? null : Number(identity.lease()?.epoch),
       role: isPrimary ? "primary" : "replica",
       ...{ isReady: status.isReady, isConnected: primaryName !== undefined },
+      knowsReplicas: isPrimary || (others.isTold ?? null),
       ...{ startedMs: status.startedMs, mount: identity.fuseDir },
       lagMs: current(lagMs),
       ...{ transactions, databases: databases.length, size },
@@ -155,8 +134,61 @@ export function takePicture(context: PictureContext): Picture {
     },
     nodes: nodes.map((node) => ({ ...node, lagMs: current(node.lagMs) })),
     databases,
-    unsent: unsentByOne(connected, databases),
+    unsent: unsentByOne(replicas, databases),
   }
+}
+
+/** More would not be read. */
+export function connectedReplicas(status: NodeStatus): ConnectedReplica[] {
+  return [...status.replicas()].slice(0, NODE_COUNT_MAX)
+}
+
+/** As a primary sees its replicas: those that are connected, then those that were. */
+export function replicaNodes(
+  connected: readonly ConnectedReplica[],
+  databases: readonly DatabaseStatus[],
+  away: Iterable<AwayReplica>,
+): ClusterNode[] {
+  const here = connected.map((replica): ClusterNode => {
+    const leftOut = [...replica.leftOut].sort()
+    return {
+      ...{ ...NO_FACTS, id: replica.id ?? null, hostname: replica.name, role: "replica" },
+      ...{ isConnected: true, url: replica.url ?? null, sinceMs: replica.connectedMs },
+      transactions: unsentTransactions(replica, databases),
+      databases: replica.sent.size,
+      ...{ leftOut: leftOut.slice(0, LEFT_OUT_NAMES_MAX), leftOutCount: leftOut.length },
+    }
+  })
+  const gone = [...away].map(
+    ({ id, hostname, url, sinceMs }): ClusterNode => ({
+      ...{ ...NO_FACTS, id, hostname, url, sinceMs, role: "replica", isConnected: false },
+    }),
+  )
+  return [...byName(here), ...byName(gone)]
+}
+
+/** As a replica sees its primary. */
+function primaryNode({ status, lastPrimaryName }: PictureContext): ClusterNode {
+  const { identity, primaryName } = status
+  const known = identity.lease?.()?.primary
+  return {
+    ...{ ...NO_FACTS, id: known?.id ?? null, role: "primary" },
+    hostname: primaryName ?? known?.hostname ?? lastPrimaryName ?? "",
+    ...{ isConnected: primaryName !== undefined, url: identity.primaryUrl ?? null },
+  }
+}
+
+/** A list that is a while old may name a node that has become the primary. */
+function withOthers(
+  own: ClusterNode,
+  primary: ClusterNode,
+  others: readonly ClusterNode[],
+): ClusterNode[] {
+  return [
+    primary,
+    own,
+    ...others.filter(({ id }) => id === null || ![own.id, primary.id].includes(id)),
+  ]
 }
 
 /** Of the replica furthest behind; null without replicas. */
@@ -169,7 +201,14 @@ export function unsentByOne(
 }
 
 const NO_FACTS = {
-  ...{ isThis: false, sinceMs: null, lagMs: null, transactions: null, databases: null },
+  ...{
+    isThis: false,
+    sinceMs: null,
+    asOfMs: null,
+    lagMs: null,
+    transactions: null,
+    databases: null,
+  },
   ...{ leftOut: [], leftOutCount: 0 },
 }
 

@@ -4,16 +4,29 @@
  *   nobody watches   a sample for the plots every SAMPLE_MS, and nothing else
  *   somebody does    a picture of the cluster every LOOK_MS, for everybody who watches (watch-feed.ts)
  *
+ * A replica that somebody watches asks its primary for the other replicas (other-replicas.ts).
+ *
  * A turn that takes long makes the next one come later: all turns together take a four-hundredth of the time of a core,
  * up to a node of many thousand databases.
  */
+import type { ServerResponse } from "node:http"
+import type { NodeAnswer } from "../../cluster/node-client.ts"
 import type { NodeStatus } from "../../cluster/node-status.ts"
 import type { Clock } from "../../lib/clock.ts"
+import { LitefsError } from "../../lib/errors.ts"
 import type { Positions } from "../../store/positions.ts"
-import type { ApiRoutes } from "../server/routes.ts"
+import { answerJsonBody } from "../server/json.ts"
+import { type ApiRoutes, checkRouteQuery } from "../server/routes.ts"
 import type { AwayReplica } from "./findings.ts"
 import { History } from "./history.ts"
-import { type Picture, takePicture, unsentByOne } from "./picture.ts"
+import { encodeReplicas, OtherReplicas, replicasText } from "./other-replicas.ts"
+import {
+  connectedReplicas,
+  type Picture,
+  replicaNodes,
+  takePicture,
+  unsentByOne,
+} from "./picture.ts"
 import { RecentEvents } from "./recent-events.ts"
 import { WatchFeed } from "./watch-feed.ts"
 
@@ -33,6 +46,8 @@ const AWAY_MS_MAX = 24 * 3_600_000
 const AWAY_COUNT_MAX = 64
 
 export interface StatusPageContext {
+  /** Asks the primary that this node is connected to for its replicas: `GET /nodes`. */
+  askPrimary(): Promise<NodeAnswer>
   readonly status: NodeStatus
   readonly positions: Positions
   readonly clock: Clock
@@ -49,8 +64,11 @@ export class StatusPage {
   readonly #history: History
   readonly #events = new RecentEvents()
   readonly #feed: WatchFeed
+  readonly #others: OtherReplicas
   readonly #replicas = new Map<string, SeenReplica>() // by id, or by name
   #lastPrimaryName: string | undefined
+  /** What replicas are told, until it is old. */
+  #list = { encoded: "", endMs: Number.NEGATIVE_INFINITY }
   #picture: { readonly taken: Picture; readonly monotonicMs: number } | undefined
   #isWatched = false
   #costsMs: readonly number[] = [] // of the last turns
@@ -66,11 +84,20 @@ export class StatusPage {
       picture: () => this.#look(),
       changed: () => this.#watched(),
     })
+    const { clock, status, askPrimary } = context
+    this.#others = new OtherReplicas({
+      ...{ clock, ask: () => askPrimary() },
+      primary: () => (status.isPrimary || !status.primaryName ? undefined : keyOf(status)),
+      changed: () => this.#isWatched && this.#turnLater(0),
+    })
     this.#turnLater(SAMPLE_MS)
   }
 
   get routes(): ApiRoutes {
-    return { "/watch": { GET: (...given) => this.#feed.handle(...given) } }
+    return {
+      "/watch": { GET: (...given) => this.#feed.handle(...given) },
+      "/nodes": { GET: (_, response, url) => this.#tellReplicas(response, url) },
+    }
   }
 
   get watcherCount(): number {
@@ -86,7 +113,11 @@ export class StatusPage {
     const isWatched = this.#feed.watcherCount > 0
     if (isWatched === this.#isWatched) return
     this.#isWatched = isWatched
-    if (!isWatched) this.#picture = undefined
+    if (isWatched) this.#others.look()
+    else {
+      this.#picture = undefined
+      this.#others.forget()
+    }
     this.#turnLater(isWatched ? LOOK_MS : SAMPLE_MS)
   }
 
@@ -100,11 +131,12 @@ export class StatusPage {
     const startMs = clock.monotonicMs()
     this.#noteNodes()
     const isDue = startMs - this.#sampledMs >= SAMPLE_MS - LOOK_MS / 2
+    if (this.#isWatched) this.#others.look()
     const picture = this.#isWatched ? this.#take(startMs) : undefined
     if (isDue) this.#sample(startMs, picture?.unsent ?? this.#unsent())
     if (picture !== undefined) this.#feed.tell(picture)
     this.#costsMs = [clock.monotonicMs() - startMs, ...this.#costsMs.slice(0, COST_COUNT - 1)]
-    const restMs = Math.min(Math.min(...this.#costsMs) * REST, REST_MS_MAX)
+    const restMs = restOf(Math.min(...this.#costsMs))
     this.#turnLater(Math.max(this.#isWatched ? LOOK_MS : SAMPLE_MS, restMs))
   }
 
@@ -139,11 +171,35 @@ export class StatusPage {
       status,
       wallMs: Math.round(clock.wallMs()),
       lastPrimaryName: this.#lastPrimaryName,
-      away: [...this.#replicas.values()].filter(({ isHere }) => !isHere),
+      ...{ away: this.#away, others: this.#others },
       divergedCount: divergedCount(),
     })
     this.#picture = { taken, monotonicMs }
     return taken
+  }
+
+  get #away(): SeenReplica[] {
+    return [...this.#replicas.values()].filter(({ isHere }) => !isHere)
+  }
+
+  /** However many ask, the list is made once in a while. */
+  #tellReplicas(response: ServerResponse, url: URL): void {
+    checkRouteQuery(url, "GET /nodes")
+    const { status, clock } = this.#context
+    if (!status.isPrimary) {
+      const problem = "this node is a replica, its primary knows them"
+      throw new LitefsError("unavailable", `Cannot tell of replicas: ${problem}`)
+    }
+    const startMs = clock.monotonicMs()
+    if (startMs >= this.#list.endMs) {
+      this.#noteNodes()
+      const nodes = replicaNodes(connectedReplicas(status), [...status.databases()], this.#away)
+      const encoded = encodeReplicas(nodes)
+      const endMs = startMs + Math.max(LOOK_MS, restOf(clock.monotonicMs() - startMs))
+      this.#list = { encoded, endMs }
+    }
+    const text = replicasText(Math.round(clock.wallMs()), this.#list.encoded)
+    answerJsonBody(response, 200, Buffer.from(text))
   }
 
   /** Remembers who is connected, so that who is no longer can be told. */
@@ -152,6 +208,7 @@ export class StatusPage {
     this.#lastPrimaryName = status.primaryName ?? this.#lastPrimaryName
     const nowMs = Math.round(clock.wallMs())
     if (!status.isPrimary) return this.#replicas.clear() // they follow another
+    this.#others.forget()
     const here = new Set<string>()
     for (const { id, name, url } of status.replicas()) {
       const key = id ?? name
@@ -167,4 +224,13 @@ export class StatusPage {
       if (!replica.isHere && (isOld || isOne)) this.#replicas.delete(key)
     }
   }
+}
+
+/** How long to rest after work of so long. */
+function restOf(workMs: number): number {
+  return Math.min(workMs * REST, REST_MS_MAX)
+}
+
+function keyOf({ identity, primaryName }: NodeStatus): string {
+  return `${primaryName} ${identity.primaryUrl}`
 }

@@ -101,6 +101,10 @@ export const ROUTES = {
     query: { stream: "the token of that stream" },
     isOfNodes: true,
   },
+  "GET /nodes": {
+    about: "the primary tells of its replicas, for the pages of the others",
+    isOfNodes: true,
+  },
   "POST /lease": { about: "two nodes hear the lease record of each other", isOfNodes: true },
 } as const satisfies Readonly<Record<string, RouteForm>>
 

@@ -152,7 +152,8 @@ function listenerOf(routes: Routes, options: ApiServerOptions, way: Way): Reques
     const sender = senderOf(request)
     dispatch(routes, options, way, request, response).catch((error) => {
       if (!request.complete) dropBody(request, socket, clock)
-      if (isDefect(error)) {
+      // Who has the beginning of an answer cannot be told any more, and looks here.
+      if (isDefect(error) || (response.headersSent && socket?.destroyed === false)) {
         const path = request.url?.replace(/\?.*/, "").slice(0, 100)
         way.failures.say("error", "request failed", sender, { path, error })
       }

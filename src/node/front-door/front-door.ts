@@ -30,7 +30,7 @@ import { messageOf, withoutPaths } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import { ProxyServer } from "../../proxy/proxy-server.ts"
-import { watchFullDisk } from "../../sys/errno.ts"
+import { systemProblem, watchFullDisk } from "../../sys/errno.ts"
 import { isLoopback } from "../../sys/net/loopback.ts"
 import { DatabaseFilter } from "../../wire/database-filter.ts"
 import { PROXY_HEADER } from "../../wire/protocol.ts"
@@ -114,6 +114,7 @@ export class FrontDoor implements Outside {
     this.page = new StatusPage({
       ...{ status: api.status, positions: databases.positions, clock: systemClock },
       divergedCount: () => api.divergedCount,
+      askPrimary: () => others.callPrimary("GET", "/nodes"),
     })
     closing.add("page", () => this.page.close())
     threads.peer.onLtxUsage = (database, count, size) => api.ltx.counted(database, { count, size })
@@ -177,7 +178,8 @@ export class FrontDoor implements Outside {
       await server.listenLocally(dataDir.socketPath)
       this.#socketPath = dataDir.socketPath
     } catch (error) {
-      log.warn("cannot make a socket for commands of this machine", { problem: messageOf(error) })
+      const problem = systemProblem(error) ?? messageOf(error)
+      log.warn("cannot make a socket for commands of this machine", { problem })
     }
   }
 

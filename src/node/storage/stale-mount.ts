@@ -18,17 +18,9 @@ import {
   isBarred,
 } from "../../sqlite/wal-index.ts"
 import { DataDir } from "../../store/data-dir.ts"
-import {
-  closeFile,
-  closing,
-  O_CREAT,
-  O_RDWR,
-  O_TRUNC,
-  openFile,
-  readWhole,
-  writeBytesAt,
-} from "../../sys/file.ts"
-import { abortStaleMounts, mountDevices } from "../../sys/mount.ts"
+import { replaceFile } from "../../store/synced.ts"
+import { closeFile, readWhole } from "../../sys/file.ts"
+import { abortStaleMounts, mountDevices, otherDevices } from "../../sys/mount.ts"
 import { rightsOf, rightToTrace } from "../../sys/process/capabilities.ts"
 import { describeProcess, isDying } from "../../sys/process/process.ts"
 import { dropStaleHandles } from "../../sys/process/stale-handles.ts"
@@ -168,8 +160,8 @@ function writeMounted(
 ): void {
   try {
     const words = [bootId(), ...devices, ...(isBehind ? [BEHIND] : [])]
-    using file = closing(openFile("mounted:open", mountedPath, O_RDWR | O_CREAT | O_TRUNC))
-    writeBytesAt("mounted:write", file.fd, new TextEncoder().encode(`${words.join(" ")}\n`), 0)
+    // Killed in the middle, it still says what an earlier daemon has left.
+    replaceFile("mounted", mountedPath, new TextEncoder().encode(`${words.join(" ")}\n`))
   } catch (error) {
     log.warn("cannot record which mount this is", { file: mountedPath, error })
   }
@@ -195,22 +187,22 @@ export function forgetMount(dataDir: DataDir, isBehind: boolean): void {
   else rmSync(dataDir.mountedPath, { force: true })
 }
 
-/** Device numbers mean nothing after the machine has restarted. */
+/** Device numbers mean nothing after the machine has restarted, nor when another file system has got them since. */
 function rememberedDevices(dataDir: DataDir): string[] {
   const [boot, ...words] = readMounted(dataDir)
-  return boot === bootId() ? words.filter((word) => word !== BEHIND) : []
+  if (boot !== bootId()) return []
+  const others = otherDevices()
+  return words.filter((word) => /^\d+:\d+$/.test(word) && !others.has(word))
 }
 
 /**
  * `BOOT DEVICE… [behind]`: of the mount, and of older ones whose clients are kept from writing. No device: of a refused
- * database that has a WAL like that still.
+ * database that has a WAL like that still. Empty when the last daemon was stopped. Throws when nobody can tell: commits
+ * that only a WAL has must not be taken for none.
  */
 function readMounted({ mountedPath }: DataDir): string[] {
-  try {
-    return new TextDecoder().decode(readWhole("mounted:read", mountedPath)).trim().split(" ")
-  } catch {
-    return []
-  }
+  const bytes = readWhole("mounted:read", mountedPath)
+  return bytes === undefined ? [] : new TextDecoder().decode(bytes).trim().split(" ")
 }
 
 function bootId(): string {

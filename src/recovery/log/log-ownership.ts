@@ -35,7 +35,8 @@ export function isDatabaseOf(
   for (const file of files) logged.addFile(file)
   if (isInJournal(dataDir.path(name, "journal"), pageSize, logged)) return true
 
-  const pageCount = Math.max(commit, Math.ceil(database.size / pageSize))
+  const size = database.sizeBesideHole(commit * pageSize)
+  const pageCount = Math.max(commit, Math.ceil(size / pageSize))
   const sums = sumsOfFile(database, pageSize, pageCount)
   for (let pgno = 1; pgno <= pageCount; pgno++) {
     if (logged.knows(pgno, sums.sumOf(pgno))) return true

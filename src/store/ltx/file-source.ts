@@ -2,7 +2,7 @@ import type { ByteSource } from "../../lib/byte-source.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { closedOnError, closeFile, type Fd, O_RDONLY, readBytesAt } from "../../sys/file.ts"
 import { openOwnIfExists } from "../../sys/file-access.ts"
-import { sizeOf } from "../../sys/file-status.ts"
+import { hasDataFrom, sizeOf } from "../../sys/file-status.ts"
 
 /** A file that is only read. */
 export class FileSource implements ByteSource, Disposable {
@@ -25,6 +25,11 @@ export class FileSource implements ByteSource, Disposable {
 
   readAt(offset: number, target: Uint8Array): number {
     return readBytesAt("look:read", this.#fd, target, offset)
+  }
+
+  /** The size or, when all beyond `from` is a hole, no more than that: a sparse file may have any size. */
+  sizeBesideHole(from: number): number {
+    return this.size > from && !hasDataFrom(this.#fd, from) ? from : this.size
   }
 
   [Symbol.dispose](): void {
