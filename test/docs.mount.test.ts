@@ -130,7 +130,9 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
       for (const db of ["app.db", "copy.db"]) {
         expect(await users(one as Machine, db)).toBe("ada\n")
       }
-      expect(await users(one as Machine, "/tmp/then.db")).toBe("ada\ngrace\n")
+      for (const db of ["/tmp/three.db", "/tmp/then.db"]) {
+        expect(await users(one as Machine, db)).toBe("ada\ngrace\n")
+      }
     },
   },
   "A lease in etcd or Consul": {

@@ -680,10 +680,10 @@ export class Capture {
     return this.#wal.lastTransaction()
   }
 
-  walTruncating(size: number, truncate = () => {}, isClient = true): void {
+  walTruncating(size: number, truncate = () => {}, isSqlite = true): void {
     this.follow()
     const before = this.history.pos.txid
-    this.#wal.truncating(size, truncate, isClient)
+    this.#wal.truncating(size, truncate, isSqlite)
     if (this.history.pos.txid !== before) this.#onCommit()
   }
 

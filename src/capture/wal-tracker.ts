@@ -400,11 +400,11 @@ export class WalTracker {
 
   /**
    * Around the cut of the file to `size` bytes, or its removal. SQLite does both after a checkpoint, which knows all
-   * published commits. Somebody else, not `isClient`, knows of none.
+   * published commits. Somebody else, not `isSqlite`, knows of none.
    */
-  truncating(size: number, truncate = () => {}, isClient = true): void {
+  truncating(size: number, truncate = () => {}, isSqlite = true): void {
     if (size < WAL_HEADER_SIZE) {
-      const mayBeUnpublished = isClient && this.captured > this.#adopted
+      const mayBeUnpublished = isSqlite && this.captured > this.#adopted
       if (mayBeUnpublished && this.#isNewestUnpublished()) this.#restarting()
       this.#save()
       truncate() // when it fails, the frames still exist, and frames that follow on them count

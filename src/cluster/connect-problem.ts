@@ -13,6 +13,7 @@
 import { isIP } from "node:net"
 import { connect } from "node:tls"
 import { LitefsError, messageOf } from "../lib/errors.ts"
+import { isLoopback } from "../sys/net/loopback.ts"
 import type { Headers } from "../wire/protocol.ts"
 
 const PORT = 20202
@@ -75,7 +76,7 @@ function reachProblem({ hostname, host }: URL, error: unknown): string | undefin
   if (code === "ECONNRESET" || messageOf(error) === "aborted") return "the connection was lost"
   switch (code) {
     case "ECONNREFUSED":
-      return `nothing listens at ${host} (${code})`
+      return `nothing listens at ${host}${mayBeNoWay(hostname, error) ? ", or there is no way to it" : ""} (${code})`
     case "ENOTFOUND":
       return `there is no host named "${hostname}" (${code})`
     case "EAI_AGAIN":
@@ -86,6 +87,11 @@ function reachProblem({ hostname, host }: URL, error: unknown): string | undefin
     default:
       return undefined
   }
+}
+
+/** The runtime's node:http, which tells of a system call, has this code for a host that cannot be reached as well. */
+function mayBeNoWay(hostname: string, error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).syscall === "connect" && !isLoopback(hostname)
 }
 
 function codeOf(error: unknown): string {

@@ -94,6 +94,8 @@ export interface ConnectedReplica {
   /** Where others reach it, if it has said so. */
   readonly url?: string | undefined
   readonly connectedMs: number
+  /** For how long it has said nothing; undefined when it is not silent. What it was sent since may not be there. */
+  readonly silentMs?: number | undefined
   readonly sent: ReadonlyMap<string, Pos>
   isWanted(database: string): boolean
   /** The databases that it cannot take for now. */

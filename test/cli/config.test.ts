@@ -47,6 +47,7 @@ test.each([
   [["--primray"], "there is no flag --primray, did you mean --primary?"],
   [["--primary", "--primary-url", "http://a:1"], "a node is either the primary or a replica"],
   [["--primary", "--retention", "1"], '--retention is "1"'],
+  [["my.yml"], '"my.yml" is not a flag, a configuration is given as --config my.yml'],
 ])("exits with 2 where litefs mount would not start: %p", async (words, message) => {
   const { code, out, err } = await check(words)
   expect({ code, out }).toEqual({ code: 2, out: "" })

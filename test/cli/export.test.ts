@@ -213,7 +213,7 @@ test.each([
   [[], "no PATH is given, see litefs export --help"],
   [["a"], "no --name DB is given"],
   [["--name", "b/a.db", "a"], '--name is "b/a.db": it contains "/", it should be like app.db'],
-  [["--name", "a.db", "a", "b"], '"b" is one word too many'],
+  [["--name", "a.db", "a", "b"], '"b" is one word too many, see litefs export --help'],
 ])("export refuses %j", async (args, problem) => {
   const { code, out, err } = await litefs(...args)
   expect({ code, out }).toEqual({ code: 2, out: "" })

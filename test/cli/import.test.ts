@@ -117,7 +117,7 @@ test("import says when there is no file", async () => {
 test.each([
   [[], "no PATH is given, see litefs import --help"],
   [["a"], "no --name DB is given"],
-  [["--name", "a.db", "a", "b"], '"b" is one word too many'],
+  [["--name", "a.db", "a", "b"], '"b" is one word too many, see litefs import --help'],
   [
     ["--name", "a.db", "--url", "localhost", "a"],
     '--url is "localhost", it should be like http://127.0.0.1:20202 or unix:/var/lib/litefs/api.sock',

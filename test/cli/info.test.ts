@@ -95,6 +95,20 @@ describe("litefs info", () => {
     `)
   })
 
+  test("says which replica is silent: it may lack what it was sent", async () => {
+    const [two] = PRIMARY.replicas
+    const { out } = await infoOf({ ...PRIMARY, replicas: [{ ...two, silentMs: 8210 }] })
+    expect(out).toEndWith("12\nsilent: two, for 8.21s: what it was sent may not be there\n")
+  })
+
+  test("does not say that nothing is missing before a primary has told", async () => {
+    const [app] = PRIMARY.databases
+    const lag = { ms: null, transactions: 0, bytes: 0 }
+    const replica = { ...PRIMARY, isPrimary: false, role: "replica", replicas: [] }
+    const { out } = await infoOf({ ...replica, isConnected: false, databases: [{ ...app, lag }] })
+    expect(out).toMatch(/LAG +MISSING\napp\.db .* unknown +unknown\n/)
+  })
+
   test("a file that nobody has written to is empty, and was not dropped", async () => {
     const [app, old] = PRIMARY.databases
     const position = "0000000000000000/0000000000000000"

@@ -292,6 +292,48 @@ describe("litefs ltx apply", () => {
     })
   })
 
+  test.each(["3", "0000000000000003"])("stops at the transaction %s", async (until) => {
+    const args = ["--until", until, "--output", output, app.directory]
+    expect((await json("ltx", "apply", "--json", ...args)).document).toMatchObject({
+      pos: "0000000000000003/CHECKSUM",
+      fileCount: 3,
+    })
+  })
+
+  test("stops at a time, in any zone", async () => {
+    const { document } = await json("ltx", "list", "--json", app.directory)
+    const files = (document as { groups: { files: { timestamp: string }[] }[] }).groups[0]?.files
+    const times = files?.map(({ timestamp }) => Date.parse(timestamp)) ?? []
+    const until = times[1] as number
+    const count = times.filter((time) => time <= until).length
+    const zoned = new Date(until + 3_600_000).toISOString().replace("Z", "+01:00")
+    const args = ["--until", zoned, "--output", output, app.directory]
+    expect((await json("ltx", "apply", "--json", ...args)).document).toMatchObject({
+      fileCount: count,
+    })
+  })
+
+  test.each([
+    ["9", "none of the files ends at TXID 0000000000000009"],
+    ["1999-01-01 00:00Z", "the first of the files is of "],
+  ])("has nothing until %s, and leaves nothing", async (until, problem) => {
+    const args = ["--until", until, "--output", output, app.directory]
+    const { code, err } = await litefs("ltx", "apply", ...args)
+    expect({ code, err }).toMatchObject({ code: 1 })
+    expect(err).toStartWith(`ERROR: Cannot apply LTX files until then: ${problem}`)
+    expect(existsSync(output)).toBe(false)
+  })
+
+  test("does not stop inside a file", async () => {
+    const compacted = join(data.root, "0000000000000001-0000000000000003.ltx")
+    const files = [1, 2, 3].map((txid) => app.ltxPath(txid))
+    await litefs("ltx", "compact", "--output", compacted, ...files)
+    const args = ["--until", "2", "--output", output, compacted]
+    const { code, err } = await litefs("ltx", "apply", ...args)
+    expect(code).toBe(1)
+    expect(err).toContain("the transactions 0000000000000001 to 0000000000000003 are one file, ")
+  })
+
   test("follows a database that is deleted and made again", async () => {
     app.capture(new Uint8Array(0))
     app.capture()
@@ -456,6 +498,10 @@ describe("litefs ltx", () => {
     [["list"], "Cannot run litefs ltx list: no PATH is given, see litefs ltx list --help"],
     [["apply", "x"], "Cannot run litefs ltx apply: no --output FILE is given"],
     [
+      ["apply", "--until", "2026-11-30T17:39:33", "--output", "y", "x"],
+      'Cannot run litefs ltx apply: --until is "2026-11-30T17:39:33", it should be a TXID, or a time like 2026-11-30T17:39:33Z',
+    ],
+    [
       ["list", "--pages", "x"],
       "Cannot run litefs ltx list: there is no flag --pages, see litefs ltx list --help",
     ],
@@ -494,15 +540,16 @@ describe("litefs ltx", () => {
       	litefs ltx list [--json] PATH...
       	litefs ltx dump [--json] [--pages] PATH...
       	litefs ltx verify [--json] PATH...
-      	litefs ltx apply [--json] [--onto FILE] --output DATABASE PATH...
+      	litefs ltx apply [--json] [--onto FILE] [--until TXID|TIME] --output DATABASE PATH...
       	litefs ltx compact [--json] --output FILE PATH...
 
       Flags:
 
-      	--json         print one JSON document
-      	--pages        with dump: a line for each page, with its checksum
-      	--output FILE  with apply and compact: write this file, which must not exist
-      	--onto FILE    with apply: begin with this database, which litefs export has written
+      	--json             print one JSON document
+      	--pages            with dump: a line for each page, with its checksum
+      	--output FILE      with apply and compact: write this file, which must not exist
+      	--onto FILE        with apply: begin with this database, which litefs export has written
+      	--until TXID|TIME  with apply: stop there; a time is like 2026-11-30T17:39:33Z
 
       Every flag can be set in the environment too: --json is LITEFS_JSON.
       A flag on the command line wins.
@@ -511,7 +558,9 @@ describe("litefs ltx", () => {
       database (dbs/NAME), or a data directory, which stands for all its databases.
       Apply and compact take the files of one database. Apply needs all of them from
       the first on, which is a snapshot, or with --onto all since the export; a node
-      keeps those of --retention.
+      keeps those of --retention. With --until TXID it stops after that transaction,
+      with a time after the last one that was committed by then, by the clock of its
+      primary: list prints both.
 
       The exit code is 0, 1 if a file is damaged or does not follow on the last, and
       2 if the command line is wrong.
@@ -528,10 +577,13 @@ describe("litefs ltx", () => {
       	litefs ltx verify --json /var/lib/litefs | jq .ok
 
       	# the database as it was after its third transaction
-      	litefs ltx apply --output /tmp/app.db /var/lib/litefs/dbs/app.db/ltx/000000000000000[123]-*.ltx
+      	litefs ltx apply --until 3 --output /tmp/app.db /var/lib/litefs/dbs/app.db
 
       	# from a backup, up to the last of the copied LTX files
       	litefs ltx apply --onto /backup/app.db --output /tmp/app.db /backup/app.ltx
+
+      	# from a backup, to a point in time
+      	litefs ltx apply --onto /backup/app.db --until 2026-11-30T17:39:33Z --output /tmp/app.db /backup/app.ltx
 
       	# one file for the archive
       	litefs ltx compact --output app.ltx /var/lib/litefs/dbs/app.db

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { nearest } from "../../src/cli/terminal/nearest.ts"
+import { longer, nearest } from "../../src/cli/terminal/nearest.ts"
 
 const FLAGS = ["fuse-dir", "data-dir", "primary", "primary-url", "hostname"]
 
@@ -14,4 +14,15 @@ test.each([
   ["", undefined],
 ])("nearest() to %j is %j", (word, expected) => {
   expect(nearest(word, FLAGS)).toBe(expected)
+})
+
+test.each([
+  ["sync", "synced"],
+  ["token-file", "auth-token-file"],
+  ["token", "auth-token"],
+  ["d", undefined],
+  ["url", undefined],
+])("longer() of %j is %j", (word, expected) => {
+  const flags = ["synced", "auth-token", "auth-token-file", "url-a", "own-url", "db"]
+  expect(longer(word, flags)).toBe(expected)
 })

@@ -121,6 +121,16 @@ describe("litefs sql fails", () => {
     expect((await sql(["--raw", "app.db", "SELECT count(*) FROM log"])).out).toBe("0\n")
   })
 
+  test("at what only the prompt knows", async () => {
+    const { code, err } = await sql(["app.db", ".tables"])
+    expect({ code, err }).toEqual({
+      code: 1,
+      err:
+        'ERROR: Cannot run the statement in line 1: near ".": syntax error; ' +
+        "what begins with a dot is for the prompt, without SQL\n",
+    })
+  })
+
   test("in the middle of a query", async () => {
     const { code, out, err } = await sql([
       "--raw",
@@ -203,7 +213,7 @@ describe("litefs sql fails", () => {
 
   test.each([
     [[], "no DB is given, see litefs sql --help"],
-    [["a", "b", "c"], '"c" is one word too many'],
+    [["a", "b", "c"], '"c" is one word too many, see litefs sql --help'],
     [["--json", "--raw", "a"], "both --json and --raw are given, give one of them"],
     [
       ["--busy-timeout", "soon", "a"],

@@ -12,6 +12,21 @@ describe("connectProblem()", () => {
   })
 })
 
+test.each([
+  [
+    "http://10.0.0.2:20202",
+    "connect",
+    "nothing listens at 10.0.0.2:20202, or there is no way to it",
+  ],
+  ["http://10.0.0.2:20202", undefined, "nothing listens at 10.0.0.2:20202"],
+  ["http://127.0.0.1:20202", "connect", "nothing listens at 127.0.0.1:20202"],
+  ["http://[::1]:20202", "connect", "nothing listens at [::1]:20202"],
+  ["http://localhost:20202", "connect", "nothing listens at localhost:20202"],
+])("of %s, after %s, connectProblem() says %j", (url, syscall, text) => {
+  const error = Object.assign(new Error("connect"), { code: "ECONNREFUSED", syscall })
+  expect(connectProblem(url, error).message).toBe(`${text} (ECONNREFUSED)`)
+})
+
 test("firstContactProblem() names the certificate when a handshake breaks off", async () => {
   expect((await firstContactProblem("https://a:1", RESET)).message).toMatch(
     /in the TLS handshake, perhaps because of the certificate here: .*--http-tls-ca there .*--http-tls-cert$/,

@@ -1,6 +1,6 @@
 /** The program from its start to its end: waiting for a primary, the command beside it, signals. */
 import { expect } from "bun:test"
-import { mkdirSync, mkdtempSync, symlinkSync } from "node:fs"
+import { mkdirSync, mkdtempSync, statSync, symlinkSync } from "node:fs"
 import { createServer, type Server } from "node:http"
 import { join, resolve } from "node:path"
 import { type MountEntry, mountsAt } from "../../src/sys/mount.ts"
@@ -223,6 +223,8 @@ test("who gives up a mount that is gone does not abort another one that has its 
 test("a command says of a dead mount that it is one, and does not offer it", async () => {
   await using scope = new Scope()
   const node = await scope.node({ mayCrash: true })
+  sqlite3(node, "app.db", "create table t(x)")
+  statSync(`${node.mount}/app.db`) // the kernel remembers it for a while
   await node.stop("SIGKILL")
   const sql = (...words: string[]) => failureOf([...PROGRAM, "sql", ...words])
   for (const words of [["app.db", "--fuse-dir", node.mount], [`${node.mount}/app.db`]]) {

@@ -55,6 +55,31 @@ test.skipIf(!hasMachines)(
   60_000,
 )
 
+test.skipIf(!hasMachines)(
+  "a primary says that it does not hear a replica whose network is cut",
+  async () => {
+    await using scope = new Scope()
+    const [one, two] = (await machines(scope, "10.9.0.1", "10.9.0.2")) as [Machine, Machine]
+    one.start("exec litefs mount --primary --http-addr :20202")
+    two.start("exec litefs mount --primary-url http://10.9.0.1:20202 --hostname two")
+    await two.run("litefs wait --synced")
+    await one.run("litefs sql --create a.db 'create table t(x)'")
+    await two.run("litefs wait --db a.db --synced")
+    const info = async () => (await one.run("litefs info")).out
+    const before = await info()
+    expect(before).toContain("NOT SENT")
+    expect(before).not.toContain("silent")
+
+    await two.run("ip link set eth0 down")
+    await one.run("litefs sql a.db 'insert into t values(1)'")
+    const silent = /^silent: two, for [3-9].*s: what it was sent may not be there$/m
+    await until("it is silent", async () => silent.test(await info()))
+    const found = (await two.run("litefs info")).out
+    expect(found).not.toMatch(/nothing listens at 10\.9\.0\.1:20202 \(/)
+  },
+  60_000,
+)
+
 test("who makes what a mount does not hold is told by the log, a few times", async () => {
   await using scope = new Scope()
   const node = await scope.node()

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { join } from "node:path"
 import { appeared } from "../support/appeared.ts"
-import { type Ended, sqlite3, start } from "../support/client.ts"
+import { type Ended, run, sqlite3, start } from "../support/client.ts"
 import { test } from "../support/mount-test.ts"
 import { freePort, mountsBelow, PROGRAM, Scope } from "../support/node.ts"
 
@@ -76,6 +76,15 @@ test("a mount directory that is not empty is told with what is in it", async () 
   writeFileSync(join(mount, "thesis.txt"), "")
   const ended = await litefs(["mount", "--primary", ...flags])
   expectError(scope, ended, 1, /it is not empty, move "thesis.txt" out of it or choose another/)
+
+  run(["sqlite3", join(mount, "z.db"), "create table t(x)"]) // a program that was started before LiteFS
+  const again = await litefs(["mount", "--primary", ...flags])
+  expectError(
+    scope,
+    again,
+    1,
+    /it is not empty, the database "z.db" was written there while nothing/,
+  )
 })
 
 test("a file where the mount directory should be is told", async () => {

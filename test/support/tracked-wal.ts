@@ -56,8 +56,8 @@ export class TrackedWal implements Disposable {
     return count
   }
 
-  truncate(size: number, isClient = true): void {
-    this.tracker.truncating(size, () => {}, isClient)
+  truncate(size: number, isSqlite = true): void {
+    this.tracker.truncating(size, () => {}, isSqlite)
     this.db.wal.truncate(size)
   }
 

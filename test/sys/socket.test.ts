@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test"
 import { createServer as createHttpServer, type ServerResponse } from "node:http"
 import { type AddressInfo, connect, type Socket } from "node:net"
-import { limitStall } from "../../src/sys/net/socket.ts"
+import { limitStall, silenceOf } from "../../src/sys/net/socket.ts"
 import { until } from "../support/until.ts"
 
 const ends: (() => void)[] = []
@@ -73,3 +73,24 @@ test("limitStall() says that there is no such connection", () => {
   expect(limitStall({ localPort: 1, remotePort: 2 }, 1000)).toBe(false)
   expect(limitStall({}, 1000)).toBe(false)
 })
+
+test.each(["127.0.0.1", "::"])(
+  "silenceOf() of a connection on %s is how long ago the other side's kernel has answered",
+  async (host) => {
+    const { response } = await responseTo(host)
+    const { socket } = response
+    const ports = { localPort: socket?.localPort, remotePort: socket?.remotePort }
+    const answer = async () => {
+      response.write("a")
+      await until("an answer", () => (silenceOf(ports)?.ms ?? 1000) < 100)
+    }
+    await answer()
+    await until("silence", () => (silenceOf(ports)?.ms ?? 0) > 300) // nothing is sent, and nothing comes
+    await answer()
+    const found = silenceOf(ports)
+    expect(silenceOf(ports, found?.fd)?.fd).toBe(found?.fd as number)
+    expect(silenceOf(ports, 0)?.fd).toBe(found?.fd as number) // another one by now
+    expect(silenceOf({ ...ports, remotePort: undefined })).toBeUndefined()
+  },
+  30_000,
+)

@@ -29,21 +29,24 @@ import { makeNewFile } from "../terminal/new-file.ts"
 import { counted } from "../terminal/table.ts"
 import { chosenFiles } from "./ltx-choice.ts"
 import { posOf } from "./ltx-json.ts"
+import type { Until } from "./ltx-until.ts"
 
 export interface ApplyOptions {
   readonly output: string
   /** The database file to begin with; undefined: from nothing. */
   readonly onto: string | undefined
+  /** Where to stop; undefined: with the last file. */
+  readonly until: Until | undefined
   readonly asJson: boolean
 }
 
 export function applyLtx(
   paths: readonly string[],
-  { output, onto, asJson }: ApplyOptions,
+  { output, onto, until, asJson }: ApplyOptions,
   io: CliIo,
 ): number {
   const base = onto === undefined ? undefined : readBase(onto)
-  const chosen = chosenFiles(paths, "apply LTX files")
+  const chosen = chosenFiles(paths, "apply LTX files", until)
   const files = base === undefined ? chosen : filesAfter(base, chosen)
   const last = makeNewFile(output, (path) => writeDatabase(files, path, base))
   const { pageSize, commit } = last.header

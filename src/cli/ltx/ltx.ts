@@ -3,6 +3,7 @@ import type { ParsedArgs } from "../terminal/argv.ts"
 import { group, type Subcommand, subcommand } from "../terminal/command.ts"
 import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
+import { readUntil } from "./ltx-until.ts"
 
 const JSON_FLAG = {
   json: { kind: "boolean", help: "print one JSON document" },
@@ -29,6 +30,12 @@ const APPLY_FLAGS = {
     kind: "text",
     placeholder: "FILE",
     help: "with apply: begin with this database, which litefs export has written",
+  },
+  until: {
+    kind: "special",
+    placeholder: "TXID|TIME",
+    read: readUntil,
+    help: "with apply: stop there; a time is like 2026-11-30T17:39:33Z",
   },
 } as const satisfies FlagTable
 
@@ -61,13 +68,15 @@ The commands are:
   usage: `litefs ltx list [--json] PATH...
 litefs ltx dump [--json] [--pages] PATH...
 litefs ltx verify [--json] PATH...
-litefs ltx apply [--json] [--onto FILE] --output DATABASE PATH...
+litefs ltx apply [--json] [--onto FILE] [--until TXID|TIME] --output DATABASE PATH...
 litefs ltx compact [--json] --output FILE PATH...`,
   notes: `PATH is an LTX file or a directory: one of LTX files, the directory of a
 database (dbs/NAME), or a data directory, which stands for all its databases.
 Apply and compact take the files of one database. Apply needs all of them from
 the first on, which is a snapshot, or with --onto all since the export; a node
-keeps those of --retention.
+keeps those of --retention. With --until TXID it stops after that transaction,
+with a time after the last one that was committed by then, by the clock of its
+primary: list prints both.
 
 The exit code is 0, 1 if a file is damaged or does not follow on the last, and
 2 if the command line is wrong.`,
@@ -81,10 +90,13 @@ litefs ltx dump --pages /var/lib/litefs/dbs/app.db/ltx/0000000000000002-00000000
 litefs ltx verify --json /var/lib/litefs | jq .ok
 
 # the database as it was after its third transaction
-litefs ltx apply --output /tmp/app.db /var/lib/litefs/dbs/app.db/ltx/000000000000000[123]-*.ltx
+litefs ltx apply --until 3 --output /tmp/app.db /var/lib/litefs/dbs/app.db
 
 # from a backup, up to the last of the copied LTX files
 litefs ltx apply --onto /backup/app.db --output /tmp/app.db /backup/app.ltx
+
+# from a backup, to a point in time
+litefs ltx apply --onto /backup/app.db --until 2026-11-30T17:39:33Z --output /tmp/app.db /backup/app.ltx
 
 # one file for the archive
 litefs ltx compact --output app.ltx /var/lib/litefs/dbs/app.db`,
@@ -99,8 +111,8 @@ litefs ltx compact --output app.ltx /var/lib/litefs/dbs/app.db`,
     onPaths("verify", JSON_FLAG, async ({ words, values }, io) =>
       (await import("./ltx-verify.ts")).verifyLtx(words, values.json, io),
     ),
-    onPaths("apply", APPLY_FLAGS, async ({ words, values: { output, onto, json } }, io) =>
-      (await import("./ltx-apply.ts")).applyLtx(words, { output, onto, asJson: json }, io),
+    onPaths("apply", APPLY_FLAGS, async ({ words, values: { output, onto, until, json } }, io) =>
+      (await import("./ltx-apply.ts")).applyLtx(words, { output, onto, until, asJson: json }, io),
     ),
     onPaths("compact", OUTPUT_FLAGS, async ({ words, values: { output, json } }, io) =>
       (await import("./ltx-compact.ts")).compactLtx(words, output, json, io),

@@ -27,9 +27,8 @@ interface FuseDirArgs {
 /** Why a database is not where databasePath() leads; undefined when it is for the mount to know. */
 export function misplacement(word: string, path: string): string | undefined {
   const directory = dirname(path)
-  if (isDeadMount(directory)) {
-    return `the LiteFS that served "${directory}" has died: start it again, or: umount ${shellWord(directory)}`
-  }
+  const death = deathOfMount(directory)
+  if (death !== undefined) return death
   const isPath = word.includes("/")
   const advice = isPath
     ? "is LiteFS mounted there?"
@@ -43,6 +42,12 @@ export function misplacement(word: string, path: string): string | undefined {
     return `"${directory}" is a data directory of LiteFS, ${advice}`
   }
   return `"${directory}", where it was looked for, is not a mount of LiteFS, ${advice}`
+}
+
+/** Undefined when it lives, or none was there. */
+export function deathOfMount(directory: string): string | undefined {
+  if (!isDeadMount(directory)) return undefined
+  return `the LiteFS that served "${directory}" has died: start it again, or: umount ${shellWord(directory)}`
 }
 
 function isDenied(path: string): boolean {

@@ -88,7 +88,7 @@ function ofFile(error: unknown, name: string, path: string): unknown {
 const STREAMING = { duplex: "half", timeout: false } as const
 
 const LACKING_WAL =
-  "the database is in WAL mode and came without its WAL: if a program used it when it was copied, the last transactions may be missing; " +
+  "the database is in WAL mode and came without its WAL, which is well for one that litefs export has written: if a program used it when it was copied, the last transactions may be missing; " +
   "sqlite3 FILE '.backup COPY', VACUUM INTO, or PRAGMA wal_checkpoint(TRUNCATE) before the copy make a whole one"
 
 interface Source {

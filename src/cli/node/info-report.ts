@@ -113,7 +113,7 @@ function behind({ ms, transactions }: LagInfo): string {
   return `lag ${lagOf(ms)}${missing}`
 }
 
-function databaseTable({ databases, isPrimary }: NodeInfo): string {
+function databaseTable({ databases, isPrimary, isConnected }: NodeInfo): string {
   const titles = ["DATABASE", "POSITION", "JOURNAL", "PAGES ", "PAGE SIZE ", "SIZE ", "CHANGED"]
   const rows = databases.map((database) => [
     database.name,
@@ -123,15 +123,16 @@ function databaseTable({ databases, isPrimary }: NodeInfo): string {
     String(database.pageSize),
     formatSize(database.size),
     database.timestamp ?? "never",
-    ...(isPrimary ? [] : lagCells(database)),
+    ...(isPrimary ? [] : lagCells(database, isConnected)),
   ])
   return table(isPrimary ? titles : [...titles, "LAG ", "MISSING "], rows)
 }
 
-function lagCells({ lag, notOnPrimary }: DatabaseInfo): string[] {
-  return notOnPrimary === true
-    ? ["not on the primary", "-"]
-    : [lagOf(lag.ms), String(lag.transactions)]
+function lagCells({ lag, notOnPrimary }: DatabaseInfo, isConnected: boolean): string[] {
+  if (notOnPrimary === true) return ["not on the primary", "-"]
+  // Before a primary has told what it has, nobody knows what is missing.
+  const isUnknown = lag.ms === null && !isConnected && lag.transactions === 0
+  return [lagOf(lag.ms), isUnknown ? "unknown" : String(lag.transactions)]
 }
 
 /** The table names all of them. */
@@ -159,7 +160,15 @@ function replicaTable(replicas: readonly ReplicaInfo[], nowMs: number): string {
     String(databases.length),
     String(lag.transactions),
   ])
-  return table(["REPLICA", "ID", "CONNECTED ", "DATABASES ", "NOT SENT "], rows)
+  const silent = replicas
+    .filter(({ silentMs }) => silentMs !== undefined)
+    .map(
+      ({ hostname, silentMs = 0 }) =>
+        `silent: ${onOneLine(hostname)}, for ${formatDuration(silentMs)}: what it was sent may not be there\n`,
+    )
+  return [table(["REPLICA", "ID", "CONNECTED ", "DATABASES ", "NOT SENT "], rows), ...silent].join(
+    "",
+  )
 }
 
 function lagOf(ms: number | null): string {

@@ -6,7 +6,7 @@
  * hanging. That needs the data directory, so `checkDataDir` comes first.
  */
 import { constants } from "node:fs"
-import { access, lstat, mkdir, readdir, realpath, stat } from "node:fs/promises"
+import { access, lstat, mkdir, open, readdir, realpath, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import { LitefsError, messageOf, shellWord } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -98,11 +98,35 @@ async function checkFuseDir(dir: string): Promise<boolean> {
   if (entries.length > 0) {
     throw new LitefsError(
       "unavailable",
-      `Cannot mount "${dir}": it is not empty, ` +
-        `move "${entries[0]}" out of it or choose another --fuse-dir`,
+      `Cannot mount "${dir}": it is not empty, ${await adviceOn(dir, entries)}`,
     )
   }
   return true
+}
+
+/** A program that ran while nothing was mounted has left a database, with rows that no node has. */
+async function adviceOn(dir: string, entries: readonly string[]): Promise<string> {
+  const some = entries.slice(0, ENTRIES_LOOKED_AT)
+  const found = await Promise.all(some.map((name) => isDatabase(join(dir, name))))
+  const name = some.find((_, index) => found[index])
+  if (name === undefined) return `move "${entries[0]}" out of it or choose another --fuse-dir`
+  return (
+    `the database "${name}" was written there while nothing was mounted, and no node has that: ` +
+    "move it elsewhere, look whether its rows are wanted (litefs import), or choose another --fuse-dir"
+  )
+}
+
+const ENTRIES_LOOKED_AT = 100
+
+async function isDatabase(path: string): Promise<boolean> {
+  const magic = "SQLite format 3\0"
+  try {
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(magic.length), 0, magic.length, 0)
+    return buffer.toString("latin1", 0, bytesRead) === magic
+  } catch {
+    return false
+  }
 }
 
 function fuseDirFault(error: unknown): string {

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path"
 import { LitefsError } from "../../lib/errors.ts"
 import { type SqlStatement, splitStatements } from "../../sqlite/statements.ts"
 import type { SqlError } from "../../sys/bun/sqlite.ts"
-import { databasePath, fuseDirOf, misplacement } from "../node/database-path.ts"
+import { databasePath, deathOfMount, fuseDirOf, misplacement } from "../node/database-path.ts"
 import { takeHaltLock } from "../node/halt-lock.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
@@ -108,7 +108,9 @@ async function sql(args: SqlArgs, io: CliIo): Promise<number> {
     if ((error as NodeJS.ErrnoException).code === "EPIPE") return NO_READER
     if (!(error instanceof sqlite.SqlError)) throw error
     const doing = at === undefined ? `open "${path}"` : `run the statement in line ${at.line}`
-    const message = `Cannot ${doing}: ${explained(error, path, sqlite.SqlError)}`
+    const isDotted = at?.text.startsWith(".") === true
+    const advice = isDotted ? "; what begins with a dot is for the prompt, without SQL" : ""
+    const message = `Cannot ${doing}: ${explained(error, path, sqlite.SqlError)}${advice}`
     throw new LitefsError("io", message, { cause: error })
   }
   throw new LitefsError(
@@ -145,6 +147,8 @@ function missing(name: string, path: string): string {
 /** On a replica the mount refuses, and SQLite's message does not say why. */
 function hint(code: string, path: string): string {
   if (!/^SQLITE_(READONLY|IOERR|CANTOPEN|PERM)/.test(code)) return ""
+  const death = deathOfMount(dirname(path)) // the kernel may have let us find the file
+  if (death !== undefined) return `; ${death}`
   const primary = contentBeside(path, ".primary")
   if (primary !== undefined) {
     const where = `; this node is a replica, writes belong on the primary, ${primary}`

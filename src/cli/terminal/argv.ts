@@ -12,7 +12,7 @@
  *
  * Nothing is guessed: an unknown flag, a missing value, a repeated flag and a stray word are errors.
  */
-import { LitefsError, messageOf } from "../../lib/errors.ts"
+import { LitefsError, messageOf, shellWord } from "../../lib/errors.ts"
 import {
   type Flag,
   type FlagTable,
@@ -23,7 +23,7 @@ import {
   Unfit,
   variableOf,
 } from "./flags.ts"
-import { nearest } from "./nearest.ts"
+import { longer, nearest } from "./nearest.ts"
 
 /** A boolean flag of the original: its name here, or why it changes nothing. */
 export type OriginalFlag =
@@ -152,7 +152,8 @@ function checkCommand(syntax: CommandSyntax<FlagTable>, command: readonly string
 function checkWords({ name, words }: CommandSyntax<FlagTable>, given: readonly string[]): void {
   if (words === undefined) return
   const stray = words.countMax === undefined ? undefined : given[words.countMax]
-  if (stray !== undefined) throw usageError(name, `"${stray}" is one word too many`)
+  if (stray !== undefined)
+    throw usageError(name, `"${stray}" is one word too many, see litefs ${name} --help`)
   if (given.length >= words.countMin) return
   throw usageError(name, `no ${words.placeholder} is given, see litefs ${name} --help`)
 }
@@ -235,7 +236,9 @@ function splitWord(
 ): { name: string; attached: string | undefined } {
   const match = /^--?(?<name>[^-=][^=]*)(?:=(?<attached>.*))?$/s.exec(word)
   if (match === null) {
-    const advice = syntax.takesCommand === true ? ', write a command to run after "--"' : ""
+    const isFile = /\.ya?ml$/.test(word) && Object.hasOwn(syntax.flags, "config")
+    const command = syntax.takesCommand === true ? ', write a command to run after "--"' : ""
+    const advice = isFile ? `, a configuration is given as --config ${shellWord(word)}` : command
     throw usageError(syntax.name, `"${word}" is not a flag${advice}`)
   }
   const { name = "", attached } = match.groups ?? {}
@@ -243,7 +246,8 @@ function splitWord(
     return { name, attached }
   }
 
-  const guess = nearest(name, Object.keys(syntax.flags))
+  const names = Object.keys(syntax.flags)
+  const guess = nearest(name, names) ?? longer(name, names)
   const advice = guess ? `did you mean --${guess}?` : `see litefs ${syntax.name} --help`
   throw usageError(syntax.name, `there is no flag --${name}, ${advice}`)
 }

@@ -12,6 +12,13 @@ export function nearest(word: string, candidates: readonly string[]): string | u
   return best
 }
 
+/** The only candidate that `word` is the beginning or the end of: it has two letters at least. Undefined for more than one. */
+export function longer(word: string, candidates: readonly string[]): string | undefined {
+  if (word.length < 2) return undefined
+  const found = candidates.filter((each) => each.startsWith(word) || each.endsWith(`-${word}`))
+  return found.length === 1 ? found[0] : undefined
+}
+
 /** How many letters must be added, dropped, replaced or swapped with their neighbour. */
 function editDistance(a: string, b: string): number {
   let beforeLast: number[] = []

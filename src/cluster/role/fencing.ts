@@ -3,8 +3,8 @@
  * The lease record keeps the list of them: a restart does not end it.
  */
 import { type Clock, sleep } from "../../lib/clock.ts"
-import { messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
+import { connectProblem } from "../connect-problem.ts"
 import { isNewer } from "./lease.ts"
 import type { PeerCalls } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
@@ -43,7 +43,7 @@ export class Fencing {
         if (await this.#hasHeard(url)) return
       } catch (error) {
         if (attempt === 0) {
-          const problem = messageOf(error)
+          const problem = connectProblem(url, error).message
           log.warn("cannot tell another node who is the primary yet", { url, problem })
         }
       }

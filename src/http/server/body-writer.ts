@@ -12,7 +12,7 @@ import type { ServerResponse } from "node:http"
 import type { Socket } from "node:net"
 import type { Clock } from "../../lib/clock.ts"
 import { Gate } from "../../lib/gate.ts"
-import { limitStall } from "../../sys/net/socket.ts"
+import { limitStall, type Ports, silenceOf } from "../../sys/net/socket.ts"
 
 const PIECE_SIZE = 64 * 1024
 
@@ -46,6 +46,8 @@ export class BodyWriter {
   readonly #options: BodyWriterOptions
   readonly #news = new Gate() // room to write, or a closed connection
   #isClosed = false
+  readonly #ports: Ports
+  #fd: number | undefined // of the connection, when it was looked for
   #waitSinceMs: number | undefined // that it may take what is there
   #takenMs = 0 // when it had taken all, the last time
   /** Of the portion that is being taken: the bytes, and how long they were waited for. */
@@ -61,12 +63,20 @@ export class BodyWriter {
       this.#isClosed = true
       this.#news.open()
     })
+    this.#ports = { localPort: socket?.localPort, remotePort: socket?.remotePort }
     if (socket !== undefined) limitStall(socket, options.stallMs + KERNEL_LATER_MS)
     writers.set(response, this)
   }
 
   get isClosed(): boolean {
     return this.#isClosed
+  }
+
+  /** For how long the other side's kernel has said nothing, as silenceOf() tells; undefined when that is not known. */
+  get silentMs(): number | undefined {
+    const silence = silenceOf(this.#ports, this.#fd)
+    this.#fd = silence?.fd
+    return silence?.ms
   }
 
   onClose(listener: () => void): void {

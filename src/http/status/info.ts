@@ -103,6 +103,8 @@ export interface ReplicaInfo {
   readonly id: string | null
   readonly hostname: string
   readonly connectedAt: string
+  /** For how long it has said nothing, when it should have: what it was sent may not be there. */
+  readonly silentMs?: number
   readonly lag: { readonly transactions: number }
   /** What the replica has been sent. */
   readonly databases: readonly { readonly name: string; readonly position: string }[]
@@ -244,11 +246,12 @@ function replicaInfo(
   databases: readonly DatabaseStatus[],
   names: ReadonlySet<string>, // only these
 ): ReplicaInfo {
-  const { id, name, connectedMs, sent, leftOut } = replica
+  const { id, name, connectedMs, silentMs, sent, leftOut } = replica
   return {
     id: id ?? null,
     hostname: name,
     connectedAt: new Date(connectedMs).toISOString(),
+    ...(silentMs === undefined ? {} : { silentMs }),
     lag: { transactions: unsentTransactions(replica, databases) },
     // From a replica's word, only databases that this node also has: the rest may be made up, and long.
     databases: [...sent]

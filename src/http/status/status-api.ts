@@ -63,9 +63,9 @@ export class StatusApi {
       ...context,
       replicas: () =>
         [...streams].flatMap((stream) => {
-          const { replica, sent, leftOut } = stream
+          const { replica, sent, leftOut, silentMs } = stream
           const isWanted = (database: string) => stream.isWanted(database)
-          return replica === undefined ? [] : [{ ...replica, sent, isWanted, leftOut }]
+          return replica === undefined ? [] : [{ ...replica, sent, isWanted, leftOut, silentMs }]
         }),
       missing: (database, txid) => context.progress?.missing(database, txid) ?? NOTHING,
     })

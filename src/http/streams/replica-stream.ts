@@ -16,6 +16,7 @@ import { NO_WANTS, type Wants } from "./replica-wants.ts"
 import { StreamWriter } from "./stream-writer.ts"
 
 const HEARTBEAT_MS = 1000
+const SILENCE_MS_MIN = 3 * HEARTBEAT_MS
 
 export interface StreamReplica {
   readonly id: string | undefined
@@ -97,6 +98,15 @@ export class ReplicaStream {
   /** What has been sent of each database. */
   get sent(): ReadonlyMap<string, Pos> {
     return this.#sender.sent
+  }
+
+  /**
+   * For how long the replica has been silent: with a heartbeat each second a machine that is there says something. What
+   * was sent since then may not have arrived. Undefined when it is not silent, or nobody knows.
+   */
+  get silentMs(): number | undefined {
+    const ms = this.#writer.body.silentMs
+    return ms !== undefined && ms >= SILENCE_MS_MIN ? ms : undefined
   }
 
   /** The next transaction to send; undefined while the replica has nothing of the database. */

@@ -188,9 +188,13 @@ export class MountedDatabase {
     })
   }
 
-  /** The request that is being done comes from somebody who takes part in SQLite's locking. */
-  get isAskedByClient(): boolean {
-    return this.clients.has(this.#context.refusals.thread)
+  /**
+   * The WAL is removed by SQLite, as its last connection ends: after a checkpoint, and after the wal-index. A program
+   * may have it open and remove it itself; then the wal-index still has its name, and those who use it.
+   */
+  get isClosedBySqlite(): boolean {
+    const isInUse = this.index?.hasName === true && this.index.hasUsers
+    return this.clients.has(this.#context.refusals.thread) && !isInUse
   }
 
   #rewritten(): void {

@@ -69,6 +69,10 @@ export abstract class PassedEntry extends UsedEntry {
     return this.#clients.size > 0
   }
 
+  get hasName(): boolean {
+    return !this.isRemoved
+  }
+
   /** It passes on a replica, for clients of the time when that was the primary. */
   protected get isKept(): boolean {
     return this.isPassed && !this.isRemoved && this.database.isReplica

@@ -99,8 +99,8 @@ export class WalEntry extends PassedEntry {
   }
 
   override removing(): void {
-    const { capture, isAskedByClient } = this.database
+    const { capture, isClosedBySqlite } = this.database
     if (capture === undefined) super.removing()
-    else capture.walTruncating(0, () => super.removing(), isAskedByClient)
+    else capture.walTruncating(0, () => super.removing(), isClosedBySqlite)
   }
 }

@@ -9,6 +9,7 @@ import { errno, libc } from "../libc.ts"
 import { allocate } from "../memory.ts"
 
 const IPPROTO_TCP = 6
+const TCP_INFO = 11
 const TCP_USER_TIMEOUT = 18
 const TCP_NOTSENT_LOWAT = 25
 /** Bytes that wait in the kernel to be sent, which is enough to keep a fast connection busy. */
@@ -18,6 +19,9 @@ const UNSENT_SIZE_MAX = 256 * 1024
 const ADDRESS_SIZE = 128
 const LENGTH_AT = ADDRESS_SIZE
 const VALUE_AT = ADDRESS_SIZE + 8
+/** struct tcp_info: tcpi_last_ack_recv u32@56, milliseconds. */
+const INFO_SIZE = 60
+const LAST_ACK_AT = 56
 const memory = allocate(4096)
 const view = new DataView(memory.bytes.buffer, memory.bytes.byteOffset, 4096)
 const isLittle = endianness() === "LE"
@@ -43,6 +47,27 @@ export function limitStall({ localPort, remotePort }: Ports, limitMs: number): b
     isSet = (isDone && setTcp(fd, TCP_NOTSENT_LOWAT, UNSENT_SIZE_MAX)) || isSet
   }
   return isSet
+}
+
+/**
+ * For how long nothing has come from the other side's kernel, not even that it has what was sent. It is the age of the
+ * last acknowledgement, so it tells something only while something is sent. Undefined when the kernel does not tell.
+ * `fd` is where the connection was found before: it may belong to another one by now.
+ */
+export function silenceOf(
+  { localPort, remotePort }: Ports,
+  fd?: number,
+): { readonly fd: number; readonly ms: number } | undefined {
+  if (localPort === undefined || remotePort === undefined) return undefined
+  const isIt = (each: number) =>
+    portOf("getsockname", each) === localPort && portOf("getpeername", each) === remotePort
+  const found = fd !== undefined && isIt(fd) ? fd : openNow().map(Number).find(isIt)
+  if (found === undefined) return undefined
+  view.setUint32(LENGTH_AT, INFO_SIZE, isLittle)
+  const [into, length] = [memory.address + VALUE_AT, memory.address + LENGTH_AT]
+  if (libc.getsockopt(found, IPPROTO_TCP, TCP_INFO, into, length) !== 0) return undefined
+  if (view.getUint32(LENGTH_AT, isLittle) < INFO_SIZE) return undefined
+  return { fd: found, ms: view.getUint32(VALUE_AT + LAST_ACK_AT, isLittle) }
 }
 
 /** None when even this list cannot be opened: then a connection is as it was. */
