@@ -150,7 +150,9 @@ export class Directory implements FileSystem {
   open(nodeId: number, flags: number, caller: Caller, opened: Opened): Deferred | undefined {
     const entry = this.#entries.get(nodeId)
     const isToWrite = (flags & O_ACCMODE) !== O_RDONLY && !this.#context.isPeer(caller.pid)
-    if (isToWrite) entry.checkWritable()
+    if (isToWrite) {
+      this.#context.refusals.during(caller.pid, () => entry.checkWritable(caller.pid))
+    }
     this.#fillOpened(entry, caller, opened, isToWrite)
     if (entry instanceof DatabaseEntry && !this.#context.isPeer(caller.pid)) return entry.opening()
     if (!isToWrite || !(entry instanceof LockEntry)) return undefined
@@ -189,6 +191,7 @@ export class Directory implements FileSystem {
     size: number,
     from: Region,
     caller: Caller,
+    isMapped = false,
   ): number | Deferred {
     const entry = this.#entries.get(nodeId)
     const { pid } = caller
@@ -200,6 +203,7 @@ export class Directory implements FileSystem {
     const { refusals, acknowledgements } = this.#context
     const act = () => {
       entry.checkWriter(handle)
+      if (isMapped) entry.checkStored()
       checkFileSize(offset + size)
       entry.write(offset, size, from, pid)
     }
