@@ -69,7 +69,7 @@ export interface CaptureOptions {
   refused(message: string): void
   /** The thread whose request is being done, by the kernel's id of it, 0 if unknown. */
   thread(): number
-  /** Whether a thread may end the transaction whose pages another one has written last. */
+  /** Whether a thread may go on with the transaction that another one has written to last, and end it. */
   mayEnd(thread: number, writer: number): boolean
   onCommit(): void // the position has advanced
   onRewrite(): void // the database file has changed, and the kernel does not know
@@ -114,7 +114,7 @@ export class Capture {
   readonly #refused: (message: string) => void
   readonly #thread: () => number
   readonly #mayEnd: CaptureOptions["mayEnd"]
-  /** The thread that has written last to the database file, in the open rollback transaction; 0 if unknown. */
+  /** The thread that has begun the open rollback transaction, or has written last to the file; 0 if unknown. */
   #writer = 0
 
   constructor(options: CaptureOptions) {
@@ -333,7 +333,7 @@ export class Capture {
       return
     }
     this.#isBlank = false
-    this.#writer = this.#thread()
+    this.#checkWriter()
     this.#journal.databaseWritten(offset, size, this.history.pageSize)
     if (this.#hold(offset, size, from)) return
     try {
@@ -349,7 +349,7 @@ export class Capture {
     this.#database.checkSize(size)
     this.follow()
     if (this.#journal.isActive) {
-      this.#writer = this.#thread()
+      this.#checkWriter()
       this.#journal.databaseCut(size, this.history)
       return this.#overlay.truncate(size)
     }
@@ -604,7 +604,9 @@ export class Capture {
 
   journalWritten(offset: number, size: number, bytes: Uint8Array): void {
     this.#isJournalSynced = false
+    const wasActive = this.#journal.isActive
     this.#journal.journalWritten(offset, size, bytes)
+    if (!wasActive && this.#journal.isActive) this.#writer = this.#thread()
   }
 
   /**
@@ -624,13 +626,32 @@ export class Capture {
   }
 
   /**
+   * Another program that writes to the file meanwhile, `dd` for example, takes no lock, and what it writes would be
+   * committed with the transaction.
+   */
+  #checkWriter(): void {
+    const thread = this.#thread()
+    if (this.#isOther(thread)) {
+      const { name } = this.history
+      this.#refuseWith(
+        `Cannot write "${name}": another program is in a transaction, use litefs import --name ${name} FILE to bring a database here`,
+      )
+    }
+    this.#writer = thread
+  }
+
+  /** Whether the thread belongs to another program than the one whose transaction is open. */
+  #isOther(thread: number): boolean {
+    const isKnown = thread !== 0 && this.#writer !== 0
+    return isKnown && thread !== this.#writer && !this.#mayEnd(thread, this.#writer)
+  }
+
+  /**
    * SQLite ends a transaction just after it has written the last page of it, in the same thread as a rule. Another program
    * that takes the journal away, `rm` for example, would commit half a transaction.
    */
   #checkEnder(): void {
-    const thread = this.#thread()
-    if (thread === 0 || this.#writer === 0 || thread === this.#writer) return
-    if (this.#mayEnd(thread, this.#writer)) return
+    if (!this.#isOther(this.#thread())) return
     const { name } = this.history
     this.#refuseWith(
       `Cannot end a transaction of "${name}": its journal is in use, and only the client that has written its pages may take it away`,

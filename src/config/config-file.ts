@@ -13,7 +13,7 @@ import { type ExecCommand, execCommands } from "./exec.ts"
 import { type Expanded, expandVariables } from "./expand.ts"
 import { KEYS, type Key, MOVED } from "./keys.ts"
 import { leaseSettings } from "./lease.ts"
-import { type Mapping, type Setting, textOf, YamlDocument } from "./yaml-document.ts"
+import { type Mapping, type Setting, shown, textOf, YamlDocument } from "./yaml-document.ts"
 
 export interface ConfigFile {
   readonly path: string
@@ -209,8 +209,4 @@ function isDuration(text: string): boolean {
 
 function isMapping(value: unknown): value is Mapping {
   return typeof value === "object" && value !== null && !Array.isArray(value)
-}
-
-function shown(value: unknown): string {
-  return JSON.stringify(value)
 }

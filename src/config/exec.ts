@@ -1,5 +1,5 @@
 /** `exec:` is a command, or a list of `{cmd, if-candidate}`, of which the last one stays. */
-import { textOf, type YamlDocument } from "./yaml-document.ts"
+import { shown, textOf, type YamlDocument } from "./yaml-document.ts"
 
 export interface ExecCommand {
   /** Words, or a text to split into words. */
@@ -23,7 +23,7 @@ export function execCommands(document: YamlDocument, value: unknown): ExecComman
 
 function commandOf(document: YamlDocument, key: string, entry: unknown): ExecCommand {
   if (typeof entry !== "object" || entry === null || Array.isArray(entry)) {
-    throw document.problem(key, `is ${JSON.stringify(entry)}, it should have the key cmd`)
+    throw document.problem(key, `is ${shown(entry)}, it should have the key cmd`)
   }
   const { cmd, "if-candidate": ifCandidate, ...others } = entry as Record<string, unknown>
   const [stray] = Object.keys(others)
@@ -32,8 +32,8 @@ function commandOf(document: YamlDocument, key: string, entry: unknown): ExecCom
   }
   const text = commandText(document, key, cmd)
   if (ifCandidate !== undefined && ifCandidate !== null && typeof ifCandidate !== "boolean") {
-    const shown = JSON.stringify(ifCandidate)
-    throw document.problem(`${key}.if-candidate`, `is ${shown}, it should be true or false`)
+    const text = shown(ifCandidate)
+    throw document.problem(`${key}.if-candidate`, `is ${text}, it should be true or false`)
   }
   const spelling = document.spelling(`${key}.cmd`)
   return { text, isForCandidate: ifCandidate === true, spelling }
@@ -48,6 +48,5 @@ function commandText(document: YamlDocument, key: string, cmd: unknown): ExecCom
   const words = Array.isArray(cmd) ? cmd.map(textOf) : []
   const isCommand = words.length > 0 && words[0] !== "" && !words.includes(undefined)
   if (isCommand) return words as string[]
-  const shown = JSON.stringify(cmd)
-  throw document.problem(`${key}.cmd`, `is ${shown}, it should be a text, or a list of words`)
+  throw document.problem(`${key}.cmd`, `is ${shown(cmd)}, it should be a text, or a list of words`)
 }

@@ -12,6 +12,8 @@
  *
  * A variable that the text refers to belongs to the author of the text, whatever its name.
  */
+import { shortened } from "./yaml-document.ts"
+
 const VARIABLE = /\$(?:\{(?<inner>[^}]*)(?<end>\}?)|(?<name>[A-Za-z_]\w*)|[\d*#$@!?-])/g
 
 const COMPARISON =
@@ -31,10 +33,11 @@ export interface Expanded {
 export function expandVariables(text: string, env: Variables): Expanded {
   const names = new Set<string>()
   const values = new Set<string>() // not in comparisons
+  const comments = new Comments(text)
   const expanded = text.replace(VARIABLE, (whole: string, ...rest) => {
     const groups = rest.at(-1) as Record<string, string | undefined>
     const offset = rest.at(-3) as number
-    const found = isInComment(text, offset) ? new Set<string>() : names
+    const found = comments.include(offset) ? new Set<string>() : names
     const single = /^\w+$/.exec(groups.inner?.trim() ?? groups.name ?? "")?.[0]
     if (found === names && groups.end !== "" && single !== undefined) values.add(single)
     if (groups.inner === undefined) return variable(groups.name, env, found)
@@ -43,7 +46,7 @@ export function expandVariables(text: string, env: Variables): Expanded {
     const line = text.slice(0, offset).split("\n").length
     const [first] = whole.split("\n")
     throw new SyntaxError(
-      `line ${line}: "${first}" should be \${NAME}, \${NAME == 'text'} or \${NAME != OTHER}`,
+      `line ${line}: "${shortened(first ?? "")}" should be \${NAME}, \${NAME == 'text'} or \${NAME != OTHER}`,
     )
   })
   return {
@@ -53,11 +56,34 @@ export function expandVariables(text: string, env: Variables): Expanded {
   }
 }
 
-/** Whether a comment has begun before the offset, in the same line. */
-function isInComment(text: string, offset: number): boolean {
-  const before = text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset)
-  // An open quote goes on to the end.
-  return /(^|\s)#/.test(before.replace(/"[^"]*("|$)|'[^']*('|$)/g, ""))
+/** Where comments are. It is asked with ascending offsets, and reads each letter once. */
+class Comments {
+  readonly #text: string
+  #at = 0
+  #quote = "" // that is open; it ends with its line
+  #isComment = false
+
+  constructor(text: string) {
+    this.#text = text
+  }
+
+  /** Whether a comment has begun before the offset, in the same line. */
+  include(offset: number): boolean {
+    for (; this.#at < offset; this.#at++) {
+      const letter = this.#text[this.#at] as string
+      if (letter === "\n") {
+        this.#quote = ""
+        this.#isComment = false
+      } else if (this.#quote !== "") {
+        if (letter === this.#quote) this.#quote = ""
+      } else if (letter === "'" || letter === '"') {
+        if (!this.#isComment) this.#quote = letter
+      } else if (letter === "#" && /^\s?$/.test(this.#text[this.#at - 1] ?? "")) {
+        this.#isComment = true
+      }
+    }
+    return this.#isComment
+  }
 }
 
 /** Undefined when it is not an expression. */

@@ -75,6 +75,10 @@ function consulStore(document: YamlDocument, values: ReadonlyMap<string, unknown
     )
   }
   const { protocol, hostname, port, password, pathname } = new URL(String(text))
+  if (pathname.includes("@")) {
+    const problem = 'has an "@" in its path, it should be percent-encoded in a password, as "/" is'
+    throw document.problem("lease.consul.url", problem)
+  }
   const isSecure = protocol === "https:"
   const host = `${hostname}:${port === "" ? (isSecure ? 443 : 80) : port}`
   const trimmed = (path: string) => path.replace(/^\/+|\/+$/g, "")

@@ -75,6 +75,22 @@ export function textOf(value: unknown): string | undefined {
   return typeof value === "boolean" || Number.isSafeInteger(value) ? String(value) : undefined
 }
 
+const SHOWN_SIZE_MAX = 200
+
+/** A value in a message: a line of its first letters. One that contains itself, by an alias, has no end. */
+export function shown(value: unknown): string {
+  try {
+    return shortened(JSON.stringify(value) ?? String(value))
+  } catch {
+    return "a value that contains itself"
+  }
+}
+
+/** A text in a message. */
+export function shortened(text: string): string {
+  return text.length > SHOWN_SIZE_MAX ? `${text.slice(0, SHOWN_SIZE_MAX)}…` : text
+}
+
 const TRIES = 200
 const SEARCHED_SIZE_MAX = 64 * 1024
 

@@ -93,6 +93,12 @@ function codeOf(act: () => unknown): string | undefined {
   }
 }
 
+/**
+ * A repair lets more be seen: when a directory is gone from the place of an LTX file, that there are transactions in the
+ * log whose files are missing; when these are made, what the database is.
+ */
+const ROUNDS_MAX = 4
+
 function examineLocked(
   dataDir: DataDir,
   { databases, repairs }: Omit<DoctorOptions, "dataDir">,
@@ -108,8 +114,15 @@ function examineLocked(
     return { ...found, findings: [note("not-locked", root, what), ...found.findings] }
   }
   const found = look()
-  const kept = repairs ? repairAll(root, found, clock) : undefined
-  return { found, left: kept && look(), kept: kept ?? [] }
+  const all = new Set<string>()
+  let left: DoctorReport | undefined
+  for (let round = 0; repairs && round < ROUNDS_MAX; round++) {
+    const kept = repairAll(root, left ?? found, clock)
+    if (kept === undefined) break
+    for (const path of kept) all.add(path)
+    left = look()
+  }
+  return { found, left, kept: [...all] }
 }
 
 /** Whether nothing is wrong, or nothing is wrong any more. */

@@ -56,7 +56,8 @@ export interface FileSystem {
   read(nodeId: number, handle: number, offset: number, size: number, into: Region): number
   /**
    * Writes the first `size` bytes of `from`, and returns how many it wrote. A `Deferred` that is done has written all
-   * of them; `from` is gone by then.
+   * of them; `from` is gone by then. `isMapped`: a program has stored them into a mapping of the file, and the kernel
+   * does not say which one.
    */
   write(
     nodeId: number,
@@ -65,6 +66,7 @@ export interface FileSystem {
     size: number,
     from: Region,
     caller: Caller,
+    isMapped: boolean,
   ): number | Deferred
   /** fallocate(2) without a mode, or with FALLOC_FL_KEEP_SIZE: reserves room for these bytes on the disk. */
   allocate(nodeId: number, handle: number, offset: number, size: number, keepsSize: boolean): void

@@ -12,7 +12,7 @@ import { Deferred } from "./deferred.ts"
 import type { DirectoryOffsets } from "./directory-offsets.ts"
 import { readDirectory } from "./directory-reply.ts"
 import type { FileSystem, FlockKind, PosixLockRequest } from "./filesystem.ts"
-import { FallocateMode, FsyncFlag, LkFlag, LockType, ReleaseFlag } from "./flags.ts"
+import { FallocateMode, FsyncFlag, LkFlag, LockType, ReleaseFlag, WriteFlag } from "./flags.ts"
 import { OFFSET_MAX } from "./lock-range.ts"
 import { Opcode } from "./opcodes.ts"
 import type { Reply } from "./reply.ts"
@@ -169,11 +169,12 @@ export const OPERATIONS: Readonly<Record<number, Operation>> = {
     recordSize: WriteIn.size,
     handle({ fileSystem, request, reply }) {
       const { nodeId } = request.header
-      const { handle, offset, size } = request.write
+      const { handle, offset, size, writeFlags } = request.write
+      const isMapped = (writeFlags & WriteFlag.CACHE) !== 0 // no write(2) is held back
       const { data, caller } = request
       if (size > request.bodySize - WriteIn.size) return -Errno.EINVAL
       if (!Number.isSafeInteger(offset + size)) return -Errno.EFBIG
-      const written = fileSystem.write(nodeId, handle, offset, size, data, caller)
+      const written = fileSystem.write(nodeId, handle, offset, size, data, caller, isMapped)
       if (written instanceof Deferred) {
         return { deferred: written, fill: (later) => later.written(size) }
       }

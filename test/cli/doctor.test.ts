@@ -1,7 +1,15 @@
 import { Database } from "bun:sqlite"
 import { afterEach, beforeEach, describe, expect, test } from "bun:test"
 import { spawnSync } from "node:child_process"
-import { existsSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
 import { run } from "../../src/cli/main-command.ts"
 import { ClusterId } from "../../src/cluster/role/cluster-id.ts"
@@ -751,6 +759,16 @@ describe("litefs doctor of the commit log", () => {
     rmSync(app.ltxPath(4))
     await expectRepaired(["log-pending"], [])
     expect(existsSync(app.ltxPath(4))).toBe(true)
+  })
+
+  test("the same, and a file or a directory is in the place of what is missing", async () => {
+    const app = data.database("app.db", 4)
+    logged("app.db", [app.read("ltx", ltxName(4))], 4)
+    rmSync(app.ltxPath(4))
+    mkdirSync(app.ltxPath(4))
+    // One repair: what it moves away lets it see what else there is.
+    await expectRepaired(["wrong-kind"], [])
+    expect(statSync(app.ltxPath(4)).isFile()).toBe(true)
   })
 
   test("transactions of another history than the LTX files", async () => {

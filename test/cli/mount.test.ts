@@ -236,6 +236,11 @@ describe("litefs mount refuses", () => {
     expect(await usageErrorOf(["--lease", "etcd://me:secret@a"])).toBe(
       '--lease is "etcd://***@a": it should be static, etcd://HOST:2379/PREFIX or consul://HOST:8500/KEY',
     )
+    for (const secret of ["me:se/cr@et", "me:secr@et", ":se?cret"]) {
+      expect(await usageErrorOf(["--lease", `etcd://${secret}@a`])).toStartWith(
+        '--lease is "etcd://***@a":',
+      )
+    }
     expect(await usageErrorOf(["--lease", "static"])).toMatch(/^neither --primary nor/)
   })
 

@@ -217,6 +217,22 @@ describe("readConfig() refuses", () => {
       `${STATIC}fuse:\n  dir: [a]`,
       'fuse.dir (l.yml:3) is ["a"], it should be a text, put it in quotes',
     ],
+    [
+      `${STATIC}fuse: &f\n  dir: *f`,
+      "fuse.dir (l.yml:3) is a value that contains itself, it should be a text, put it in quotes",
+    ],
+    [
+      `${STATIC}exec: &e [*e]`,
+      "exec.0 (l.yml:2) is a value that contains itself, it should have the key cmd",
+    ],
+    [
+      `${STATIC}exec: &e\n  - cmd: *e`,
+      "exec.0.cmd (l.yml:3) is a value that contains itself, it should be a text, or a list of words",
+    ],
+    [
+      `${STATIC}fuse: {dir: [${"a,".repeat(1000)}a]}`,
+      `fuse.dir (l.yml:2) is ["a"${',"a"'.repeat(49)}…, it should be a text, put it in quotes`,
+    ],
     [`${STATIC}skip-sync: 1`, "skip-sync (l.yml:2) is 1, it should be true or false"],
     [
       `${STATIC}data: {retention: 10}`,
@@ -281,6 +297,10 @@ describe("readConfig() refuses", () => {
   test.each([
     ["consul: {key: a}", /^lease.consul.url \(l.yml:3\) is missing, it should be like http:/],
     ["consul: {url: 'http://c:8500'}", /^lease.consul.key \(l.yml:3\) is missing/],
+    [
+      "consul: {url: 'http://:p@ss/w@rd@c:8500', key: a}",
+      /^lease.consul.url \(l.yml:3\) has an "@" in its path, it should be percent-encoded in a password, as "\/" is$/,
+    ],
     ["consul: {url: 'c:8500', key: a}", /^lease.consul.url \(l.yml:3\) is no URL that starts with/],
   ])("a lease of Consul without what it needs: %s", (consul, problem) => {
     expect(errorOf(`lease:\n  type: consul\n  ${consul}`)).toMatch(problem)

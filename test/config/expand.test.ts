@@ -41,6 +41,19 @@ describe("expandVariables()", () => {
     expect([...expandVariables(text, ENV).unset]).toEqual(names)
   })
 
+  test("takes no longer for a variable at the end of a long line", () => {
+    const text = `a: "${"$REGION".repeat(100_000)}" # $OTHER`
+    const { text: expanded, names } = expandVariables(text, ENV)
+    expect(expanded.length).toBe(100_000 * 3 + 11)
+    expect([...names]).toEqual(["REGION"])
+  })
+
+  test("shows the beginning of what it refuses", () => {
+    expect(() => expandVariables(`a: \${${"x ".repeat(1000)}}`, ENV)).toThrow(
+      /^line 1: ".{200}…" should/,
+    )
+  })
+
   test.each([
     ["a: 1\nb: ${REGION:-x}", 'line 2: "${REGION:-x}"'],
     ["a: ${}", 'line 1: "${}"'],

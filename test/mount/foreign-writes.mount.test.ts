@@ -286,7 +286,7 @@ test.skipIf(!canMount).each(["wal", "truncate", "persist"])(
         ])
         await node.logged(
           new RegExp(
-            `Cannot truncate \\\\"${name}\\\\": .*file=${name} process="\\d+ \\(${program}\\)"`,
+            `Cannot (truncate|open) \\\\"${name}\\\\".*: .*file=${name} process="\\d+ \\(${program}\\)"`,
           ),
         )
       }
@@ -307,4 +307,77 @@ test.skipIf(!canMount).each(["wal", "truncate", "persist"])(
     await expectSame(node, replica, "a.db")
   },
   60_000,
+)
+
+/** Stores into a mapping of the first page. */
+const STORE = `
+import mmap, os, sys
+m = mmap.mmap(os.open(sys.argv[1], os.O_RDWR), 4096)
+m[60:64] = b"junk"
+m.flush()
+`
+
+test.skipIf(!canMount).each(["delete", "persist", "truncate"])(
+  "nothing that another program writes is committed with a transaction that is open in %s mode",
+  async (mode) => {
+    await using scope = await pair({ mode, sql: "create table t(x); create table u(x)" })
+    const { primary, replica } = scope
+    const path = join(primary.mount, "a.db")
+    const client = new LongClient(scope, primary, "a.db")
+    const fill =
+      "with c(n) as (select 1 union all select n+1 from c where n<300) insert into t select randomblob(900) from c"
+    await client.exec(`pragma journal_mode = ${mode}; pragma cache_size = 5; ${fill}`)
+    await client.exec("begin immediate; update t set x = randomblob(900)")
+    const page = join(scope.directory, "page")
+    writeFileSync(page, "junk".repeat(1024))
+    const dd = ["dd", `if=${page}`, `of=${path}`, "bs=4096", "seek=1", "conv=notrunc"]
+    expect(failureOf(dd)).toContain("not permitted")
+    expect(failureOf([...dd, "oflag=direct"])).toContain("not permitted")
+    expect(failureOf(["python3", "-c", STORE, path])).toMatch(/not permitted|rror/)
+    expect(failureOf(["dd", `if=${page}`, `of=${path}-journal`, "conv=notrunc"])).toContain(
+      "not permitted",
+    )
+    await primary.logged(/Cannot write \\"a.db\\": another program is in a transaction.*\(dd\)/)
+    await client.exec("rollback; begin immediate; insert into u values(1)")
+    expect(failureOf(dd)).toContain("not permitted") // also before its first page
+    await client.exec("commit")
+    await client.close()
+    expect(sqlite3(primary, "a.db", "pragma integrity_check; select x from u")).toBe("ok\n1")
+    await expectSame(primary, replica, "a.db")
+  },
+  40_000,
+)
+
+test.skipIf(!canMount).each(["", STRICT])(
+  "what clients of a WAL have in use is changed and removed by nobody but them%s",
+  async (how) => {
+    await using scope = await pair({ flags: flagsOf(how), mode: "wal", sql: "create table t(x)" })
+    const { primary, replica } = scope
+    const [client, other] = [
+      new LongClient(scope, primary, "a.db"),
+      new LongClient(scope, primary, "a.db"),
+    ]
+    await client.exec("insert into t values(1)")
+    expect(await other.value("select count(*) from t")).toBe(1)
+    for (const name of ["a.db-wal", "a.db-shm"]) {
+      const path = join(primary.mount, name)
+      const over = ["dd", "if=/dev/zero", `of=${path}`, "bs=8", "count=1", "seek=2", "conv=notrunc"]
+      expect(failureOf(over)).toContain("not permitted")
+      expect(failureOf(["python3", "-c", STORE, path])).toContain("not permitted")
+      expect(failureOf(["rm", "-f", path])).toContain("busy")
+      await primary.logged(
+        new RegExp(`Cannot remove .{1,2}${name}.{1,2}: programs have .*\\(rm\\)`),
+      )
+    }
+    for (let i = 2; i <= 4; i++) {
+      await [client, other][i % 2]?.exec(`insert into t values(${i})`)
+    }
+    expect(await client.value("select count(*) from t")).toBe(4)
+    await client.close()
+    await other.close("SIGKILL") // leaves its files
+    run(["sh", "-c", 'cd "$0" && rm -f a.db-wal a.db-shm', primary.mount])
+    expect(sqlite3(primary, "a.db", COUNT)).toBe("4\nok")
+    await expectSame(primary, replica, "a.db")
+  },
+  40_000,
 )

@@ -32,13 +32,17 @@ test("who opens a database waits until the kernel has forgotten what a removed W
     write(database, 0, readFileSync(path))
     directory.unlink(ROOT_ID, "a.db-journal", CALLER)
     outside.run("create table t(x)")
-    const [wal, bytes] = [make("a.db-wal"), readFileSync(`${path}-wal`)]
+    const opened = newOpened()
+    const wal = directory.create(ROOT_ID, "a.db-wal", 0, 0o600, CALLER, opened).nodeId
+    const bytes = readFileSync(`${path}-wal`)
     const size = walFrameSize(4096)
     write(wal, 0, bytes.subarray(0, WAL_HEADER_SIZE))
     for (let at = WAL_HEADER_SIZE; at < bytes.length; at += size) {
       write(wal, at, bytes.subarray(at, at + WAL_FRAME_HEADER_SIZE))
       write(wal, at + WAL_FRAME_HEADER_SIZE, bytes.subarray(at + WAL_FRAME_HEADER_SIZE, at + size))
     }
+
+    directory.release(wal, opened.handle, undefined) // who has it open, keeps it
 
     const forgotten: (() => void)[] = []
     node.forget = (_database, then) => void forgotten.push(then)

@@ -10,6 +10,7 @@ import {
 
 const [path = "", what = ""] = process.argv.slice(2)
 const head = new Uint8Array(WAL_INDEX_HEAD_SIZE)
+const database = openSync(path.replace(/-shm$/, ""), "r") // only its clients may write there
 const fd = openSync(path, "r+")
 readSync(fd, head, 0, head.length, 0)
 const header = readWalIndexHeader(head)
@@ -31,3 +32,4 @@ if (what === "no frames")
   writeSync(fd, new Uint8Array(32768 - head.length), 0, 32768 - head.length, head.length)
 writeSync(fd, head, 0, WAL_INDEX_BACKFILL_OFFSET + 4, 0)
 closeSync(fd)
+closeSync(database)

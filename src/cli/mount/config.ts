@@ -3,6 +3,7 @@ import { commandOptions } from "../settings/mount-commands.ts"
 import { MOUNT_FLAGS, type MountFlags } from "../settings/mount-flags.ts"
 import { mountOptions } from "../settings/mount-options.ts"
 import { openSecrets } from "../terminal/access.ts"
+import { withoutPassword } from "../terminal/argv.ts"
 import { type Command, group, subcommand } from "../terminal/command.ts"
 import { environmentName, type FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
@@ -93,8 +94,4 @@ function settings({ args }: MountArgs): string[][] {
   return [true, false].flatMap((isGiven) =>
     rows.filter((each) => each.isGiven === isGiven).map(({ row }) => row),
   )
-}
-
-function withoutPassword(text: string): string {
-  return text.replace(/:\/\/[^@/]*@/, "://***@")
 }

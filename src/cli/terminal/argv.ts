@@ -287,9 +287,9 @@ export function readGiven<Value>(
   }
 }
 
-/** User and password of a URL are nobody's business. */
-function withoutPassword(text: string): string {
-  return text.replace(/:\/\/[^@/]*@/, "://***@")
+/** User and password of a URL are nobody's business, also when they have the signs of a URL and are not encoded. */
+export function withoutPassword(text: string): string {
+  return text.replace(/:\/\/\S*@/, "://***@")
 }
 
 function isMeant(text: string): boolean {

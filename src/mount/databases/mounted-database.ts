@@ -17,7 +17,7 @@ import { logger } from "../../lib/log.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import { rollBack, savedIn } from "../../recovery/journal-rollback.ts"
 import type { Writer } from "../../sqlite/first-writes.ts"
-import { SHARED_FIRST, WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
+import { RESERVED_BYTE, SHARED_FIRST, WAL_WRITE_LOCK } from "../../sqlite/lock-bytes.ts"
 import { BackedFile } from "../../store/backed-file.ts"
 import type { Column, Counters } from "../../store/counters.ts"
 import type { DataDir } from "../../store/data-dir.ts"
@@ -29,7 +29,7 @@ import type { SharedLag } from "../../store/shared-lag.ts"
 import { Errno } from "../../sys/errno.ts"
 import { discardFile } from "../../sys/file.ts"
 import type { FileAccess } from "../../sys/file-access.ts"
-import { describeThread } from "../../sys/process/process.ts"
+import { describeThread, processOfThread } from "../../sys/process/process.ts"
 import { groupId, userId } from "../../sys/thread.ts"
 import type { Bypass } from "../bypass.ts"
 import type { HaltBytesContext } from "../files/halt-bytes.ts"
@@ -182,7 +182,7 @@ export class MountedDatabase {
       ...{ history, database, journal, wal, undo, log: context.refusals.log, past: this.#past },
       refused: (message) => context.refusals.say(message, name),
       thread: () => context.refusals.thread,
-      mayEnd: (thread, writer) => this.clients.mayEnd(thread, writer),
+      mayEnd: (thread, writer) => this.clients.mayEnd(thread, writer) || this.#isLockedBy(thread),
       onCommit: () => this.#setPosition(history),
       onRewrite: () => this.#rewritten(),
     })
@@ -351,6 +351,15 @@ export class MountedDatabase {
     )
   }
 
+  /** Whether the process of the thread holds a writer's lock of a rollback mode, perhaps to roll another's journal back. */
+  #isLockedBy(thread: number): boolean {
+    const { file } = this
+    if (file === undefined) return false
+    const holder = (byte: number) => this.#context.lockedToWriteBy(file.nodeId, byte)
+    const owner = holder(RESERVED_BYTE) ?? holder(SHARED_FIRST)
+    return owner !== undefined && owner === processOfThread(thread)
+  }
+
   sayUnseen(file: string): void {
     const message = `Cannot open "${file}" to write: others pass LiteFS, and this client is in another PID namespace or hides its files, try again when they have closed it, or use --capture strict`
     this.#context.refusals.say(message, file)
@@ -489,6 +498,36 @@ export class MountedDatabase {
     if (writer === "sqlite" || (writer === "copy" && this.file?.hasUsers !== true)) return
     if (this.#capture?.isEmpty === true) return
     this.refuseForeign(file)
+  }
+
+  /**
+   * Throws, and says so in the log, when a program opens a file beside the database to write that takes no part in
+   * SQLite's locking, while others use the database. Anybody could write there what SQLite does.
+   */
+  assertWriter(thread: number, file: string): void {
+    if (this.file?.hasUsers === true && !this.clients.has(thread)) this.refuseStranger(file)
+  }
+
+  refuseStranger(file: string): never {
+    const message = `Cannot open "${file}" to write: programs have its database open, and this one takes no part in SQLite's locking, use litefs import --name ${this.name} FILE to bring a database here`
+    this.#context.refusals.say(message, file)
+    throw new LitefsError("unsupported", message)
+  }
+
+  /** The same when such a program removes one. */
+  assertRemover(file: string): void {
+    const isInUse = this.#capture !== undefined && this.file?.hasUsers === true
+    if (!isInUse || this.isAskedByClient || this.isPeerAsking) return
+    const message = `Cannot remove "${file}": programs have the database open, and what they commit would be lost, end them first`
+    this.#context.refusals.say(message, file)
+    throw FuseError.of(Errno.EBUSY)
+  }
+
+  /** SQLite stores nothing into mappings of these files, and nobody knows who has. */
+  refuseStores(file: string): never {
+    const message = `Cannot write "${file}": stores into a mapping cannot be captured, SQLite writes by system calls`
+    this.#context.refusals.say(message, file)
+    throw new LitefsError("unsupported", message)
   }
 
   refuseForeign(file: string): never {

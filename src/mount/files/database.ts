@@ -59,6 +59,10 @@ export class DatabaseEntry extends UsedEntry {
     if (!this.#database.isOpenedToWrite && !this.isRemoved) throw FuseError.of(Errno.EROFS)
   }
 
+  override checkStored(): void {
+    if (!this.isRemoved) this.noting(() => this.#database.refuseStores(this.name))
+  }
+
   override readAttributes(into: Attributes): void {
     super.readAttributes(into)
     const { capture } = this.#database

@@ -34,8 +34,11 @@ export interface FileEntry {
   readAttributes(into: Attributes): void
   /** chmod(2), chown(2); the kernel has checked that the caller may. */
   changeAccess(change: AccessChange): void
-  /** Throws when clients may not open it to write, whatever its mode says. */
-  checkWritable(): void
+  /**
+   * Throws when a client may not open it to write, whatever its mode says. `thread` is the kernel's id of the thread that
+   * opens it, 0 if unknown.
+   */
+  checkWritable(thread: number): void
   /** A client opens the file, and will have it open as `handle`. Throws when there is none any more. */
   opened(thread: number, isToWrite: boolean, handle: number): void
   /** The client that opened it so no longer has it open. */
@@ -43,6 +46,8 @@ export interface FileEntry {
   read(offset: number, size: number, into: Region): number
   /** Throws when the client that opened this handle may not write any more. */
   checkWriter(handle: number): void
+  /** Throws when a program may not change the file by stores into a mapping. */
+  checkStored(): void
   /** `thread` is the kernel's id of the thread that writes, 0 if unknown. */
   write(offset: number, size: number, from: Region, thread: number): void
   /** A descriptor was closed. The answer may have to wait. */
@@ -123,7 +128,7 @@ export abstract class BackedEntry implements FileEntry {
     changeAccess(`${this.file.kind}:access`, this.file.fd, change)
   }
 
-  checkWritable(): void {}
+  checkWritable(_thread: number): void {}
 
   opened(_thread: number, _isToWrite: boolean, _handle: number): void {}
 
@@ -134,6 +139,8 @@ export abstract class BackedEntry implements FileEntry {
   }
 
   checkWriter(_handle: number): void {}
+
+  checkStored(): void {}
 
   write(offset: number, size: number, from: Region, _thread: number): void {
     this.file.write(from.address, size, offset)
@@ -224,6 +231,8 @@ export abstract class MadeUpEntry implements FileEntry {
   }
 
   checkWriter(): void {}
+
+  checkStored(): void {}
 
   write(): void {
     throw FuseError.of(Errno.EACCES)

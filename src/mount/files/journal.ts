@@ -26,6 +26,14 @@ export class JournalEntry extends UsedEntry {
   /** A journal undoes nothing that is on the disk; capture syncs it before it does (Capture). As where nobody asks. */
   override sync(): void {}
 
+  override checkWritable(thread: number): void {
+    if (!this.isRemoved) this.noting(() => this.#database.assertWriter(thread, this.name))
+  }
+
+  override checkStored(): void {
+    if (!this.isRemoved) this.noting(() => this.#database.refuseStores(this.name))
+  }
+
   override checkWriter(handle: number): void {
     this.#database.assertUndropped(handle)
   }

@@ -82,6 +82,10 @@ export abstract class PassedEntry extends UsedEntry {
     return this.#backingId
   }
 
+  override checkWritable(thread: number): void {
+    if (!this.isRemoved) this.noting(() => this.database.assertWriter(thread, this.name))
+  }
+
   override opened(thread: number, isToWrite: boolean, handle: number): void {
     const { database } = this
     if (!database.mayBePassed) return super.opened(thread, isToWrite, handle)
@@ -108,7 +112,7 @@ export abstract class PassedEntry extends UsedEntry {
   /** It cannot be open in two ways at a time. From the next one that opens it first, nobody passes. */
   #refuse(thread: number): never {
     const { database, name } = this
-    if (!database.clients.has(thread)) return database.refuseForeign(name)
+    if (!database.clients.has(thread)) return database.refuseStranger(name)
     database.sayUnseen(name)
     throw FuseError.of(Errno.EACCES)
   }
@@ -124,7 +128,13 @@ export abstract class PassedEntry extends UsedEntry {
 
   /** Clients that pass would go on in a file that nobody shares with them. */
   override removing(): void {
+    this.checkRemover()
     if (this.isKept && !this.database.isPeerAsking) throw FuseError.of(Errno.EBUSY)
     super.removing()
+  }
+
+  /** Throws when another program removes what clients have in use: they would go on in it without the others. */
+  protected checkRemover(): void {
+    if (this.hasUsers) this.database.assertRemover(this.name)
   }
 }

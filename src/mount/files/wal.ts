@@ -35,8 +35,13 @@ export class WalEntry extends PassedEntry {
   }
 
   /** SQLite then opens it to read, and says "attempt to write a readonly database". */
-  override checkWritable(): void {
+  override checkWritable(thread: number): void {
     if (this.isKept) throw FuseError.of(Errno.EACCES)
+    super.checkWritable(thread)
+  }
+
+  override checkStored(): void {
+    if (!this.isRemoved) this.noting(() => this.database.refuseStores(this.name))
   }
 
   override checkWriter(handle: number): void {
@@ -99,6 +104,7 @@ export class WalEntry extends PassedEntry {
   }
 
   override removing(): void {
+    this.checkRemover()
     const { capture, isClosedBySqlite } = this.database
     if (capture === undefined) super.removing()
     else capture.walTruncating(0, () => super.removing(), isClosedBySqlite)

@@ -144,13 +144,17 @@ export class Directory implements FileSystem {
       if (truncating !== undefined) return truncating
     }
     this.getAttributes(nodeId, into)
+    // The kernel takes the size of this answer even when it has been told to forget it since (Linux: fuse_do_setattr).
+    if (size === undefined) into.timeout = 0
     return undefined
   }
 
   open(nodeId: number, flags: number, caller: Caller, opened: Opened): Deferred | undefined {
     const entry = this.#entries.get(nodeId)
     const isToWrite = (flags & O_ACCMODE) !== O_RDONLY && !this.#context.isPeer(caller.pid)
-    if (isToWrite) entry.checkWritable()
+    if (isToWrite) {
+      this.#context.refusals.during(caller.pid, () => entry.checkWritable(caller.pid))
+    }
     this.#fillOpened(entry, caller, opened, isToWrite)
     if (entry instanceof DatabaseEntry && !this.#context.isPeer(caller.pid)) return entry.opening()
     if (!isToWrite || !(entry instanceof LockEntry)) return undefined
@@ -189,6 +193,7 @@ export class Directory implements FileSystem {
     size: number,
     from: Region,
     caller: Caller,
+    isMapped = false,
   ): number | Deferred {
     const entry = this.#entries.get(nodeId)
     const { pid } = caller
@@ -200,6 +205,7 @@ export class Directory implements FileSystem {
     const { refusals, acknowledgements } = this.#context
     const act = () => {
       entry.checkWriter(handle)
+      if (isMapped) entry.checkStored()
       checkFileSize(offset + size)
       entry.write(offset, size, from, pid)
     }
