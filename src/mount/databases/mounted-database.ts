@@ -194,7 +194,12 @@ export class MountedDatabase {
    */
   get isClosedBySqlite(): boolean {
     const isInUse = this.index?.hasName === true && this.index.hasUsers
-    return this.clients.has(this.#context.refusals.thread) && !isInUse
+    return this.isAskedByClient && !isInUse
+  }
+
+  /** The request that is being done comes from somebody who takes part in SQLite's locking. */
+  get isAskedByClient(): boolean {
+    return this.clients.has(this.#context.refusals.thread)
   }
 
   #rewritten(): void {
