@@ -10,7 +10,7 @@ export class Http2Client {
 
   constructor(socket: Socket) {
     this.socket = socket
-    socket.on("data", (bytes) => this.#heard.push(bytes))
+    socket.on("data", (bytes: Buffer) => this.#heard.push(bytes))
     socket.on("error", () => {})
     socket.on("close", () => {
       this.isClosed = true
