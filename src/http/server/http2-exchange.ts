@@ -81,7 +81,7 @@ class StreamSocket extends EventEmitter {
   }
 
   destroy(): void {
-    this.#stream.reset(ErrorCode.CANCEL)
+    this.#stream.reset(this.#stream.hasEnded ? ErrorCode.NO_ERROR : ErrorCode.CANCEL)
   }
 }
 

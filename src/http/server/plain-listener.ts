@@ -19,6 +19,7 @@ import { exchangeOf } from "./http2-exchange.ts"
 import { RequestLog, senderOf } from "./request-log.ts"
 
 const KIB = 1024
+const PIECE_SIZE = 32 * KIB
 const LIMITS: SessionLimits = {
   streamCountMax: 64,
   streamWindow: 128 * KIB,
@@ -65,10 +66,9 @@ export class PlainListener {
       socket.off("data", onData)
       if (isPreface) return this.#speakHttp2(socket, begun)
       socket.off("error", onError)
-      socket.pause()
+      takeInPieces(socket)
       this.#options.http.emit("connection", socket)
-      socket.unshift(begun)
-      socket.resume()
+      for (const piece of piecesOf(begun)) if (!socket.destroyed) socket.emit("data", piece)
     }
     socket.on("data", onData)
   }
@@ -100,4 +100,22 @@ export class PlainListener {
     const closed = new Promise<void>((resolve) => response.once("close", () => resolve()))
     void Promise.allSettled([closed, answer(request, response)]).then(() => stream.leave())
   }
+}
+
+/**
+ * The parser of HTTP/1.1 hands on every request of what it is given, also when the first of them has broken the
+ * connection: of thousands that come together it is given few.
+ */
+function takeInPieces(socket: Socket): void {
+  const push = socket.push.bind(socket)
+  socket.push = (chunk: Buffer | null, encoding) => {
+    if (chunk === null || chunk.length <= PIECE_SIZE) return push(chunk, encoding)
+    let takesMore = true
+    for (const piece of piecesOf(chunk)) if (!socket.destroyed) takesMore = push(piece)
+    return takesMore
+  }
+}
+
+function* piecesOf(bytes: Buffer): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += PIECE_SIZE) yield bytes.subarray(at, at + PIECE_SIZE)
 }

@@ -9,7 +9,7 @@
  *
  *   streams at a time          `streamCountMax`; one counts until leave(), when its request is no longer worked on
  *   bytes that nobody reads    the windows: of a stream, and of all together
- *   bytes that it does not read    QUEUED_SIZE_MAX, then its requests are refused; STALL_MS
+ *   bytes that it does not read    QUEUED_SIZE_MAX, then its requests are refused; QUEUED_SIZE_LIMIT, STALL_MS
  *   a block of headers         BLOCK_SIZE_MAX in BLOCK_FRAME_COUNT_MAX frames, within BLOCK_MS; FIELDS_SIZE_MAX decoded
  *   frames that carry nothing, requests that are taken back, updates of windows: an allowance each (Allowance)
  *
@@ -44,6 +44,8 @@ const BLOCK_MS = 10_000
 
 /** Of answers that wait for the other side to read. */
 const QUEUED_SIZE_MAX = 4 * 1024 * 1024
+/** More are given up, but for a single one. */
+const QUEUED_SIZE_LIMIT = 4 * QUEUED_SIZE_MAX
 /** An answer of which nothing is taken for so long is given up, and a connection. */
 const STALL_MS = 60_000
 
@@ -465,6 +467,8 @@ export class Http2Session {
     const stream = new Http2Stream(id, streamWindow, this.#streamSendWindow, nowMs, {
       send: (bytes) => this.#send(bytes),
       wantsToSend: (each) => {
+        const isCrowded = this.#unsent.size > 1 && this.#queuedSize > QUEUED_SIZE_LIMIT
+        if (isCrowded) return each.reset(ErrorCode.ENHANCE_YOUR_CALM)
         each.takenMs = this.#unsent.has(each) ? each.takenMs : this.#owner.nowMs()
         this.#unsent.add(each)
         this.#flush()
@@ -590,6 +594,11 @@ export class Http2Stream {
   /** Whether everything of the other side is there. */
   get hasCome(): boolean {
     return this.#hasCome
+  }
+
+  /** Whether everything of this side is sent. */
+  get hasEnded(): boolean {
+    return this.#isEnded
   }
 
   get isOver(): boolean {

@@ -228,6 +228,17 @@ describe("Http2Session as a server", () => {
     expect(served.said).toEqual(["headers 1 200", "rst 5 7"])
   })
 
+  test("Http2Session gives up answers that would be too many together, but not a large one", () => {
+    const served = greeted().hear(settings([4, 0]), ask(1, "/"), ask(3, "/"), ask(5, "/"))
+    served.answer(0, 30_000_000)
+    served.answer(1, 1000)
+    expect(served.said).toEqual(["headers 1 200", "headers 3 200", "rst 3 11"])
+    served.hear(settings([4, 40_000_000]), update(0, 40_000_000))
+    expect(served.sent.sizes.get(1)).toBe(30_000_000)
+    served.answer(2, 1000)
+    expect(served.sent.sizes.get(5)).toBe(1000)
+  })
+
   test("Http2Session gives up an answer that nobody reads, and a connection", () => {
     const served = greeted().hear(settings([4, 0]), ask(1, "/"), ask(3, "/"))
     served.answer(0, 10)
