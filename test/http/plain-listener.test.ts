@@ -143,6 +143,14 @@ describe("PlainListener tells HTTP/2 from HTTP/1.1", () => {
     expect(answers[1]?.slice(0, 12)).toBe(answers[0]?.slice(0, 12))
   })
 
+  test("PlainListener has HTTP/1.1 refuse a request without a host", async () => {
+    await using served = await new Served().listen()
+    const socket = await RawSocket.connect(served.port)
+    socket.write("GET /hello HTTP/1.1\r\n\r\n")
+    expect(await socket.until("Host\n")).toStartWith("HTTP/1.1 400 ")
+    socket.destroy()
+  })
+
   test("PlainListener has HTTP/1.1 refuse what only begins like the preface", async () => {
     await using served = await new Served().listen()
     const socket = await RawSocket.connect(served.port)

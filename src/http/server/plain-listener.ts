@@ -56,6 +56,7 @@ export class PlainListener {
   #begin(socket: Socket): void {
     this.#sockets.add(socket)
     socket.once("close", () => this.#sockets.delete(socket))
+    joinWrites(socket)
     const onError = () => socket.destroy()
     socket.on("error", onError)
     let begun: Buffer = Buffer.alloc(0)
@@ -99,6 +100,23 @@ export class PlainListener {
     connections.shares(socket, request.socket)
     const closed = new Promise<void>((resolve) => response.once("close", () => resolve()))
     void Promise.allSettled([closed, answer(request, response)]).then(() => stream.leave())
+  }
+}
+
+/** What is written in one turn goes out together: a head and a body, or frames. */
+function joinWrites(socket: Socket): void {
+  const write = socket.write.bind(socket) as (...words: unknown[]) => boolean
+  let isJoining = false
+  socket.write = (...words: unknown[]) => {
+    if (!isJoining) {
+      isJoining = true
+      socket.cork()
+      process.nextTick(() => {
+        isJoining = false
+        socket.uncork()
+      })
+    }
+    return write(...words)
   }
 }
 

@@ -188,6 +188,9 @@ async function dispatch(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
+  if (request.httpVersion === "1.1" && request.headers.host === undefined) {
+    return answer(response, 400, "bad request: there is no Host")
+  }
   refuseWebPage(request, isOwnName)
   const page = opensPage(request) ? answerPage : undefined
   if (page === undefined) await door?.enter(request)
