@@ -7,11 +7,11 @@
  * time. What it prints is shown when it has ended, in one piece. REPORTS_DIR gets a JUnit report for each file; one that
  * failed and does not say which test it was (it hung, crashed, or has none) gets a report with one failure.
  */
-import { type ChildProcess, spawn } from "node:child_process"
-import { once } from "node:events"
+
 import { chmodSync, closeSync, globSync, mkdirSync, openSync, readFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, relative } from "node:path"
+import type { Subprocess } from "bun"
 import { readReport, writeFailure } from "./junit.ts"
 
 /**
@@ -60,6 +60,8 @@ const FIRST = [
 interface Outcome {
   readonly file: string
   readonly seconds: number
+  /** Of all processors: of its tests, and of what they have started and seen the end of. */
+  readonly cpuSeconds: number
   /** Lines about what failed. */
   readonly failures: readonly string[]
 }
@@ -70,13 +72,16 @@ const files = chosenFiles()
 const outcomes: Outcome[] = []
 
 const queue = [...files]
-const running = new Map<string, ChildProcess>()
+const running = new Map<string, Subprocess>()
 process.once("SIGTERM", giveUp)
 await Promise.all(Array.from({ length: LANES }, (_, lane) => runAll(lane)))
 
-console.log("\nslowest files:")
-for (const { file, seconds } of outcomes.toSorted((a, b) => b.seconds - a.seconds).slice(0, 15)) {
-  console.log(`${seconds.toFixed(1).padStart(6)} s ${file}`)
+const cpuSeconds = outcomes.reduce((sum, outcome) => sum + outcome.cpuSeconds, 0)
+console.log(`\n${cpuSeconds.toFixed(0)} s of CPU, and files that took longest:`)
+const slowest = outcomes.toSorted((a, b) => b.seconds - a.seconds)
+for (const outcome of slowest.slice(0, 30)) {
+  const [seconds, cpu] = [outcome.seconds, outcome.cpuSeconds].map((n) => n.toFixed(1).padStart(6))
+  console.log(`${seconds} s ${cpu} s of CPU ${outcome.file}`)
 }
 const unwell = outcomes.filter(({ failures }) => failures.length > 0)
 for (const { file, failures } of unwell) {
@@ -120,15 +125,15 @@ async function runFile(file: string, lane: number): Promise<Outcome> {
   chmodSync(directory, 0o755) // some tests are somebody who is not root
   const output = openSync(outputPath, "w")
   const startMs = performance.now()
-  const child = spawn(
-    process.execPath,
-    ["test", `./${file}`, "--timeout=30000", "--reporter=junit", `--reporter-outfile=${report}`],
-    {
-      stdio: ["ignore", output, output],
-      env: { ...process.env, TMPDIR: directory, LITEFS_TEST_LANE: `${lane}/${LANES}` },
-      detached: true, // a process group, with everything that the tests start
-    },
-  )
+  const child = Bun.spawn({
+    cmd: [
+      ...[process.execPath, "test", `./${file}`, "--timeout=30000"],
+      ...["--reporter=junit", `--reporter-outfile=${report}`],
+    ],
+    stdio: ["ignore", output, output],
+    env: { ...process.env, TMPDIR: directory, LITEFS_TEST_LANE: `${lane}/${LANES}` },
+    detached: true, // a process group, with everything that the tests start
+  })
   closeSync(output)
   running.set(file, child)
   let isLate = false
@@ -136,7 +141,7 @@ async function runFile(file: string, lane: number): Promise<Outcome> {
     isLate = true
     killAll(child)
   }, FILE_LIMIT_MS)
-  const [code, signal] = await once(child, "exit")
+  const code = await child.exited
   clearTimeout(limit)
   running.delete(file)
   const seconds = (performance.now() - startMs) / 1000
@@ -148,15 +153,16 @@ async function runFile(file: string, lane: number): Promise<Outcome> {
   // One that ends its own process ends well, and says nothing.
   if (tests === 0 || (code !== 0 && failed === 0)) {
     writeFailure(join(reportsDir, `${name}-failure.xml`))
-    const end = signal ?? `exit code ${code}`
+    const end = child.signalCode ?? `exit code ${code}`
     const why = isLate ? `it took longer than ${FILE_LIMIT_MS / 1000} s` : `it ended with ${end}`
     failures.push(`${why}, and ${tests === 0 ? "no test of it was done" : "no test of it failed"}`)
   }
-  return { file, seconds, failures }
+  const cpuSeconds = Number(child.resourceUsage()?.cpuTime.total ?? 0) / 1e6
+  return { file, seconds, cpuSeconds, failures }
 }
 
-function killAll({ pid }: ChildProcess): void {
-  process.kill(-(pid as number), "SIGKILL")
+function killAll({ pid }: Subprocess): void {
+  process.kill(-pid, "SIGKILL")
 }
 
 /** All time is over: what has not ended has failed. */

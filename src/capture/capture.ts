@@ -316,16 +316,17 @@ export class Capture {
     this.#database.checkSize(offset + size)
     this.follow()
     if (!this.#journal.isActive) {
+      let newest: readonly number[] | undefined
       const bytes = from.bytes.subarray(0, size)
       if (this.#isGrowth(offset, bytes)) this.#noteGrowth()
       else if (!this.#isBeyondEnd(offset) || !isZero(bytes)) {
         if (this.#isForeign(offset, bytes)) this.#refuseForeign()
         if (!this.#isWalMode) this.#refuse("a write without a rollback journal")
-        const isCheckpoint = this.#wal.pages.isCheckpoint(offset, size, from.bytes)
-        if (!isCheckpoint) this.#refuse("a write of what is not in its WAL")
+        newest = this.#wal.pages.copied(offset, size, from.bytes)
+        if (newest === undefined) this.#refuse("a write of what is not in its WAL")
       }
       this.#writeFile(from.address, size, offset)
-      this.#wal.pages.checkpointed(offset, size, from.bytes)
+      this.#wal.pages.checkpointed(offset, size, from.bytes, newest)
       return
     }
     this.#isBlank = false
@@ -372,7 +373,7 @@ export class Capture {
 
   /** Whether the write only makes the file longer: that is how SQLite follows SQLITE_FCNTL_SIZE_HINT. */
   #isGrowth(offset: number, bytes: Uint8Array): boolean {
-    return offset >= this.#database.size() && isZero(bytes)
+    return isZero(bytes) && offset >= this.#database.size()
   }
 
   #noteGrowth(): void {

@@ -57,19 +57,24 @@ export class WalPages {
   }
 
   /**
-   * Whether bytes that a client writes to the database file are what a checkpoint copies there: for each page its
-   * newest content, or, for a reader's sake, that of an older frame. A page whose newest content is already in the file
-   * is not set back: no checkpoint copies less than the one before. The kernel may have split a write within a page.
+   * Undefined unless bytes that a client writes to the database file are what a checkpoint copies there: for each page
+   * its newest content, or, for a reader's sake, that of an older frame. A page whose newest content is already in the
+   * file is not set back: no checkpoint copies less than the one before. The kernel may have split a write within a
+   * page. Returns the pages that are written whole, as they are newest.
    */
-  isCheckpoint(offset: number, size: number, bytes: Uint8Array): boolean {
+  copied(offset: number, size: number, bytes: Uint8Array): readonly number[] | undefined {
     const { pageSize, commit } = this.#history
-    if (commit === 0) return false
+    if (commit === 0) return undefined
+    const newest: number[] = []
     for (const { pgno, start, end } of pageParts(offset, size, pageSize)) {
-      if (pgno <= commit && end - start === pageSize && this.#isNewest(pgno, bytes, start)) continue
+      if (pgno <= commit && end - start === pageSize && this.#isNewest(pgno, bytes, start)) {
+        newest.push(pgno)
+        continue
+      }
       const within = (offset + start) % pageSize
-      if (!this.#isKnown(pgno, within, bytes.subarray(start, end))) return false
+      if (!this.#isKnown(pgno, within, bytes.subarray(start, end))) return undefined
     }
-    return true
+    return newest
   }
 
   /** Whether a page has these bytes from `start` on, in the file or, if the newest is not there, in any frame. */
@@ -85,13 +90,22 @@ export class WalPages {
     return Buffer.compare(page.bytes.subarray(0, bytes.length), bytes) === 0
   }
 
-  /** A client has copied pages into the database file. It may have copied an older version, for a reader's sake. */
-  checkpointed(offset: number, size: number, bytes: Uint8Array): void {
+  /**
+   * A client has copied pages into the database file. It may have copied an older version, for a reader's sake. `newest`
+   * are those that copied() knows.
+   */
+  checkpointed(
+    offset: number,
+    size: number,
+    bytes: Uint8Array,
+    newest: readonly number[] = [],
+  ): void {
     const { pageSize } = this.#history
     if (pageSize === 0) return
     for (const { pgno, start, end } of pageParts(offset, size, pageSize)) {
       if (!this.unwritten.has(pgno)) continue
-      if (end - start < pageSize) this.lookWhere(pgno)
+      if (newest.includes(pgno)) this.unwritten.delete(pgno)
+      else if (end - start < pageSize) this.lookWhere(pgno)
       else if (this.#isNewest(pgno, bytes, start)) this.unwritten.delete(pgno)
     }
   }

@@ -71,6 +71,17 @@ class Patience {
   }
 }
 
+/**
+ * read(2) has no request, and may have one the next time. ENOENT: it was interrupted before it was read. ECONNABORTED:
+ * the mount went while it was being read (Linux: fuse_dev_do_read), and the next read says ENODEV.
+ */
+const AGAIN: ReadonlySet<number> = new Set([
+  Errno.ENOENT,
+  Errno.ECONNABORTED,
+  Errno.EINTR,
+  Errno.EAGAIN,
+])
+
 /** Answers requests until the directory is unmounted. */
 export function serve(options: SessionOptions): void {
   const { device, server, request, reply, mailbox, beside } = options
@@ -87,8 +98,7 @@ export function serve(options: SessionOptions): void {
     }
     const length = readDevice(device, request)
     if (length === -Errno.ENODEV) return
-    // ENOENT: the request was interrupted before it was read. The others call for another try.
-    if (length === -Errno.ENOENT || length === -Errno.EINTR || length === -Errno.EAGAIN) continue
+    if (AGAIN.has(-length)) continue
     if (length < 0) throw new SysError(-length, "fuse:read", "read a request")
     const replyLength = server.handle(length)
     if (replyLength > 0) sendReply(device, reply.address, replyLength)

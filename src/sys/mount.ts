@@ -8,6 +8,7 @@ import { spawnSync } from "node:child_process"
 import { readFileSync, readlinkSync, realpathSync } from "node:fs"
 import { basename, dirname, join, resolve } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
+import { writeDevice } from "./device.ts"
 import { Errno, errnoName, SysError } from "./errno.ts"
 import {
   closedOnError,
@@ -19,7 +20,6 @@ import {
   O_RDWR,
   O_WRONLY,
   openSpecial,
-  writeBytesAt,
 } from "./file.ts"
 import { accessAt, type FileAccess } from "./file-access.ts"
 import { fileSystemStatus } from "./file-status.ts"
@@ -367,15 +367,19 @@ function abortConnection(directory: string): void {
 }
 
 /**
- * Everybody who waits for an answer of the mount, or asks from here on, gets an error. `device` is that of its entry,
- * because the directory may have another mount by now. `descriptors` are those of /dev/fuse that this thread knows.
- * They remain valid numbers, because other threads may use them. Does not throw: of the three ways one works.
+ * Everybody who waits for an answer of the mount, or asks from here on, gets an error. `device` is that of its entry:
+ * the directory may have another mount by now, and when the mount is gone, the number may be another one's anywhere on
+ * the machine. `descriptors` are those of /dev/fuse that this thread knows. They remain valid numbers, because other
+ * threads may use them. Does not throw: of the three ways one works.
  */
 export function abortMount(directory: string, device: string, descriptors: readonly Fd[]): void {
   attempt(() => {
+    if (!mountsAt(directory).some((mount) => mount.device === device)) return
     const number = device.slice(device.indexOf(":") + 1)
     const fd = openSpecial("fuse:abort", `/sys/fs/fuse/connections/${number}/abort`, O_WRONLY)
-    writeBytesAt("fuse:abort", fd, new Uint8Array([0x31]), 0)
+    const { bytes, address } = allocate(1)
+    bytes[0] = 0x31 // "1"
+    writeDevice(fd, address, 1) // it has no offsets
     closeFile(fd)
   })
   attempt(() => {

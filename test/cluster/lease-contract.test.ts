@@ -253,6 +253,9 @@ describe.each(STORES)("a lease in %s", (kind) => {
       expect(await store.replace(session, "one", "two", "l3")).toBe(true)
       expect(await store.confirm(session, "one")).toBe(false)
       expect((await store.read()).last?.text).toBe("l3")
+      await store.release(session, "one", "l9") // it has not heard that it was replaced
+      expect(await store.renew(session)).toBeGreaterThan(0)
+      expect((await store.read()).holder).toEqual({ text: "two", session })
       await store.release(session, "two", "l4")
       expect(await store.renew(session)).toBeUndefined()
       const view = await store.read()

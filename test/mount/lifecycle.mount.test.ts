@@ -2,7 +2,8 @@
 import { expect } from "bun:test"
 import { mkdirSync, mkdtempSync, symlinkSync } from "node:fs"
 import { createServer, type Server } from "node:http"
-import { join } from "node:path"
+import { join, resolve } from "node:path"
+import { type MountEntry, mountsAt } from "../../src/sys/mount.ts"
 import { expectSame, failureOf, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
@@ -201,6 +202,23 @@ test.each(["umount", "umount -l, with a client", "umount -f, with a client"])(
   },
   60_000,
 )
+
+test("who gives up a mount that is gone does not abort another one that has its number by now", async () => {
+  await using scope = new Scope()
+  const node = await scope.node({ mayCrash: true })
+  const { device } = mountsAt(node.mount).at(-1) as MountEntry
+  const giveUp = (directory: string) => {
+    const program = `
+      const { abortMount } = await import(${JSON.stringify(resolve("src/sys/mount.ts"))})
+      abortMount(${JSON.stringify(directory)}, ${JSON.stringify(device)}, [])`
+    const connections = 'mount -t fusectl fusectl /sys/fs/fuse/connections && exec "$@"'
+    run(["unshare", "-m", "sh", "-c", connections, "sh", process.execPath, "-e", program])
+  }
+  giveUp(mkdtempSync(join(scope.directory, "gone-")))
+  sqlite3(node, "a.db", "create table t(x)")
+  giveUp(node.mount)
+  expect(await node.exited).toEqual({ code: 1, signal: null })
+}, 30_000)
 
 test("a command says of a dead mount that it is one, and does not offer it", async () => {
   await using scope = new Scope()

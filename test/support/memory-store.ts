@@ -142,7 +142,8 @@ export class MemoryStore implements LeaseStore {
 
   release(session: string, text: string, last: string): Promise<void> {
     return this.#call("release", (place) => {
-      if (place.holder?.session === session && place.holder.text === text) {
+      if (place.holder?.session === session) {
+        if (place.holder.text !== text) return
         place.holder = undefined
         this.#setLast(place, last)
       }

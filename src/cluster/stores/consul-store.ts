@@ -148,7 +148,9 @@ export class ConsulStore implements LeaseStore {
 
   async release(session: string, text: string, last: string): Promise<void> {
     const { key } = this.#options
-    if (await this.#isHeld(session, text)) {
+    const found = await this.#get(key)
+    if (found?.Session === session) {
+      if (textOf(found) !== text) return
       await this.#setLast(last)
       await this.#put(`/v1/kv/${key}?release=${session}`)
     }

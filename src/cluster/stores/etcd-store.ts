@@ -149,10 +149,13 @@ export class EtcdStore implements LeaseStore {
   }
 
   async release(session: string, text: string, last: string): Promise<void> {
-    await this.#txn({
+    const { succeeded, responses } = await this.#txn({
       compare: this.#isHeld(session, text),
       success: [this.#delete("primary"), this.#put("last", last)],
+      failure: [{ request_range: { key: this.#key("primary") } }],
     })
+    const holder = responses?.[0]?.response_range?.kvs?.[0]
+    if (succeeded !== true && holder?.lease === session) return
     await this.endSession(session)
   }
 

@@ -31,7 +31,10 @@ export interface LeaseStore {
   confirm(session: string, text: string, last?: string): Promise<boolean>
   /** The lease, held by the session with `text`, gets another text: it may name another node, which takes the session. */
   replace(session: string, text: string, next: string, last: string): Promise<boolean>
-  /** Gives the lease up, and ends the session. */
+  /**
+   * Gives the lease up, and ends the session. By another text it has been given away, and the answer was lost: then the
+   * session is the new holder's, and stays.
+   */
   release(session: string, text: string, last: string): Promise<void>
   /** Resolves when there may be another holder than in the view, or with `all` another candidate. It may be early. */
   watch(view: StoreView, all: boolean, signal: AbortSignal): Promise<void>
