@@ -103,10 +103,15 @@ export class PlainListener {
   }
 }
 
-/** What is written in one turn goes out together: a head and a body, or frames. */
+/** What is written in one turn goes out together: a head and a body, or frames. It does before the socket is destroyed. */
 function joinWrites(socket: Socket): void {
   const write = socket.write.bind(socket) as (...words: unknown[]) => boolean
+  const destroy = socket.destroy.bind(socket)
   let isJoining = false
+  socket.destroy = (error) => {
+    if (isJoining) socket.uncork()
+    return destroy(error)
+  }
   socket.write = (...words: unknown[]) => {
     if (!isJoining) {
       isJoining = true
