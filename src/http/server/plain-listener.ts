@@ -15,11 +15,11 @@ import { PREFACE } from "../../wire/http2/frames.ts"
 import type { RequestHead } from "../../wire/http2/messages.ts"
 import { Http2Session, type Http2Stream, type SessionLimits } from "../../wire/http2/session.ts"
 import type { Connections } from "./connections.ts"
+import { joinWrites, piecesOf, takeInPieces } from "./handed-over.ts"
 import { exchangeOf } from "./http2-exchange.ts"
 import { RequestLog, senderOf } from "./request-log.ts"
 
 const KIB = 1024
-const PIECE_SIZE = 32 * KIB
 const LIMITS: SessionLimits = {
   streamCountMax: 64,
   streamWindow: 128 * KIB,
@@ -101,44 +101,4 @@ export class PlainListener {
     const closed = new Promise<void>((resolve) => response.once("close", () => resolve()))
     void Promise.allSettled([closed, answer(request, response)]).then(() => stream.leave())
   }
-}
-
-/** What is written in one turn goes out together: a head and a body, or frames. It does before the socket is destroyed. */
-function joinWrites(socket: Socket): void {
-  const write = socket.write.bind(socket) as (...words: unknown[]) => boolean
-  const destroy = socket.destroy.bind(socket)
-  let isJoining = false
-  socket.destroy = (error) => {
-    if (isJoining) socket.uncork()
-    return destroy(error)
-  }
-  socket.write = (...words: unknown[]) => {
-    if (!isJoining) {
-      isJoining = true
-      socket.cork()
-      process.nextTick(() => {
-        isJoining = false
-        socket.uncork()
-      })
-    }
-    return write(...words)
-  }
-}
-
-/**
- * The parser of HTTP/1.1 hands on every request of what it is given, also when the first of them has broken the
- * connection: of thousands that come together it is given few.
- */
-function takeInPieces(socket: Socket): void {
-  const push = socket.push.bind(socket)
-  socket.push = (chunk: Buffer | null, encoding) => {
-    if (chunk === null || chunk.length <= PIECE_SIZE) return push(chunk, encoding)
-    let takesMore = true
-    for (const piece of piecesOf(chunk)) if (!socket.destroyed) takesMore = push(piece)
-    return takesMore
-  }
-}
-
-function* piecesOf(bytes: Buffer): Generator<Buffer> {
-  for (let at = 0; at < bytes.length; at += PIECE_SIZE) yield bytes.subarray(at, at + PIECE_SIZE)
 }

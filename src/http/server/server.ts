@@ -27,6 +27,7 @@ import { bindPrivately } from "../../sys/net/local-socket.ts"
 import { listenReason } from "../../sys/net/tcp.ts"
 import { Connections, KEEP_ALIVE_MS } from "./connections.ts"
 import { Crowd } from "./crowd.ts"
+import { holdBack } from "./handed-over.ts"
 import { PlainListener } from "./plain-listener.ts"
 import { RequestLog, senderOf } from "./request-log.ts"
 import { answerOf, statusOf } from "./status.ts"
@@ -84,7 +85,10 @@ export class ApiServer {
     this.#localConnections = localConnections
     const answer = listenerOf(routes, options, { connections, crowd, failures, door })
     this.answer = answer
-    const http = serverOf(answer)
+    const http = serverOf((request, response) => {
+      holdBack(request, response)
+      void answer(request, response)
+    })
     const local = { connections: localConnections, crowd, failures, door: undefined }
     this.#local = serverOf(listenerOf(routes, options, local))
     this.#listener = tls?.hasCertificate
