@@ -55,6 +55,7 @@ const ROOMS: Record<string, readonly string[]> = {
   peer: [".", "serve", "receive", "files", "wal", "locks"],
   mount: [".", "names", "databases", "files"],
   recovery: [".", "log"],
+  wire: [".", "http2"],
   store: ["log", "ltx", "."],
   sys: ["process", "net", "bun", "bypass", "."],
   lib: ["codecs", "."],

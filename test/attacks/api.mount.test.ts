@@ -104,8 +104,9 @@ describe.skipIf(!canMount)("a node without a token", () => {
       socket.write(`${head}3\r\nabc\r\n0\r\n\r\nGET /info HTTP/1.1\r\n${HOST}\r\n\r\n`)
       const answers = await socket.ended()
       socket.destroy()
-      expect(answers).toMatch(/^HTTP\/1\.1 (?:501|400) /)
-      expect(answers.match(/HTTP\/1\.1 \d+/g)?.length).toBe(1)
+      // One that is no request of its own for the parser is another that comes too early, which ends the connection.
+      expect(answers).toMatch(/^(?:HTTP\/1\.1 (?:501|400) |$)/)
+      expect(answers.match(/HTTP\/1\.1 \d+/g) ?? []).toHaveLength(answers === "" ? 0 : 1)
     },
   )
 

@@ -5,10 +5,22 @@ import { wantsOf } from "../../src/http/streams/replica-wants.ts"
 import { ChunkDecoder, encodeChunks } from "../../src/wire/chunk.ts"
 import { databaseNameProblem } from "../../src/wire/database-name.ts"
 import { decodeFrame, encodeFrame, encodeResume, type Frame } from "../../src/wire/frame.ts"
+import { encodeFields, HpackDecoder } from "../../src/wire/http2/hpack.ts"
+import { Http2Session } from "../../src/wire/http2/session.ts"
 import { decodePositionMap, encodePositionMap } from "../../src/wire/position-map.ts"
 import { protocolProblem, proxyUrlOf } from "../../src/wire/protocol.ts"
 import { StreamDecoder } from "../../src/wire/stream-decoder.ts"
 import { concat } from "../support/bytes.ts"
+import {
+  ask,
+  data,
+  HELLO,
+  frame as httpFrame,
+  ping,
+  reset,
+  settings,
+  update,
+} from "../support/http2-frames.ts"
 import { ltxFile, page } from "../support/ltx-file.ts"
 import { goldenSeeds } from "./golden-seeds.ts"
 import { latin1Of, refusesAsRange, refusesWith, type Target, textOf, textSeeds } from "./target.ts"
@@ -191,4 +203,107 @@ const lease: Target = {
   },
 }
 
-export const STREAM_TARGETS: readonly Target[] = [chunks, frame, stream, positions, wants, lease]
+/** Blocks of headers; the first byte of each is its size. */
+const hpack: Target = {
+  name: "hpack",
+  seeds: () => [
+    block(
+      encodeFields([
+        [":method", "GET"],
+        ["x", "y".repeat(200)],
+      ]).subarray(0, 255),
+    ),
+    ...[
+      "828684418cf1e3c2e5f23a6ba0ab90f4ff",
+      "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf",
+      "20be",
+    ].map((hex) =>
+      Buffer.concat([block(Buffer.from("400161026262", "hex")), block(Buffer.from(hex, "hex"))]),
+    ),
+  ],
+  run(input) {
+    const decoder = new HpackDecoder(16_384)
+    for (let at = 0; at < input.length; ) {
+      const size = input[at] as number
+      const { fields } = decoder.decode(input.subarray(at + 1, at + 1 + size))
+      at += 1 + size
+      const again = new HpackDecoder(1_000_000).decode(encodeFields(fields)).fields
+      if (!Bun.deepEquals(again, fields)) throw new Error("it is read another way")
+    }
+  },
+  refuses: refusesAsRange,
+}
+
+function block(bytes: Uint8Array): Uint8Array {
+  return Buffer.concat([Uint8Array.of(bytes.length), bytes])
+}
+
+/** What a client sends, and a server reads and answers: in pieces it is the same. */
+const http2: Target = {
+  name: "http2-session",
+  seeds: () => [
+    Buffer.concat([
+      HELLO,
+      ask(1, "/a", { method: "POST", isOpen: true }),
+      data(1, 300),
+      data(1, 5, true),
+    ]),
+    Buffer.concat([
+      HELLO,
+      settings([4, 10], [5, 20_000]),
+      ask(1, "/"),
+      update(1, 50),
+      ping(),
+      reset(1),
+    ]),
+    Buffer.concat([
+      HELLO,
+      httpFrame(1, 0x29, 3, new Uint8Array(20)),
+      httpFrame(9, 4, 3, new Uint8Array(9)),
+    ]),
+    ...goldenSeeds(/^stream-static\/.*c2s\.bin$/),
+  ],
+  run(input, random) {
+    const heard = (parts: readonly Uint8Array[]) => {
+      const lines: string[] = []
+      const session = new Http2Session("server", HTTP2_LIMITS, {
+        nowMs: () => 0,
+        send: (bytes) => lines.push(Buffer.from(bytes).toString("hex")) > 0,
+        onRequest: (each, { method, path, fields }) => {
+          lines.push(`${method} ${path} ${JSON.stringify(fields)}`)
+          const answered = () => {
+            each.head([[":status", "200"]], false)
+            each.write(new Uint8Array(100))
+            each.end()
+            each.leave()
+          }
+          each.reader = {
+            onData: (bytes) => each.consumed(bytes.length),
+            onEnd: answered,
+            onReset: (code) => {
+              lines.push(`reset ${code}`)
+              each.leave()
+            },
+            onRoom: () => {},
+          }
+          if (each.hasCome) answered()
+        },
+        onOver: (problem) => lines.push(`over: ${problem}`),
+      })
+      for (const part of parts) session.receive(part)
+      session.check()
+      session.closed()
+      return lines.join("\n")
+    }
+    const whole = heard([input])
+    const pieces = heard(random.split(input))
+    if (whole !== pieces) throw new Error(`whole ${whole}, in pieces ${pieces}`)
+  },
+}
+
+const HTTP2_LIMITS = { streamCountMax: 4, streamWindow: 65_536, window: 131_072 }
+
+export const STREAM_TARGETS: readonly Target[] = [
+  ...[chunks, frame, stream, positions, wants, lease],
+  ...[hpack, http2],
+]

@@ -23,6 +23,19 @@ const ROUTES: Routes = {
       response.end(`${size}`)
     },
   },
+  "/late": {
+    async POST(request, response) {
+      called.push("late")
+      let waiting = 0
+      while (waiting !== request.readableLength) {
+        waiting = request.readableLength
+        await Bun.sleep(100)
+      }
+      let size = 0
+      for await (const part of request) size += (part as Uint8Array).length
+      response.end(`${size} ${waiting < 2_000_000}\n`)
+    },
+  },
   "/begun": { GET: (_, response) => void response.write("x") },
 }
 
@@ -148,6 +161,24 @@ describe("ApiServer with certificates", () => {
     await impatient.ended()
     expect([called.length, log.lines.length]).toEqual([21, 1])
   })
+
+  test.each(["TLS", "plain"])(
+    "ApiServer holds little of a body that is not read (%s)",
+    async (kind) => {
+      const isSecure = kind === "TLS"
+      await using server = await serve(isSecure ? { tls: filesOf("server") } : {})
+      const options = { port: server.port, host: "127.0.0.1", rejectUnauthorized: false }
+      const socket = new RawSocket(isSecure ? connectTls(options) : connect(options))
+      const size = 32_000_000
+      for (let count = 1; count <= 2; count++) {
+        socket.text = ""
+        socket.write(`POST /late HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${size}\r\n\r\n`)
+        socket.socket.write(new Uint8Array(size))
+        expect(await socket.until(/\n$/)).toEndWith(`\r\n\r\n${size} true\n`)
+      }
+      socket.destroy()
+    },
+  )
 
   test("ApiServer with an authority serves only whom that has signed", async () => {
     await using server = await serve({ tls: filesOf("server", certificates) })

@@ -9,6 +9,9 @@
  * primary would send them a second time. The pause has jitter, and grows up to a limit while connections bring nothing
  * new.
  *
+ * A primary that wants HTTP/2, as the original does, answers so each time (426 Upgrade Required): it may be one of ours
+ * the next time.
+ *
  * Each change of state is logged once: a primary that stays away, or a transaction that is refused however often it
  * comes, is not reported every second.
  */
@@ -41,6 +44,7 @@ import {
   foreignProblem,
   noAnswer,
 } from "../connect-problem.ts"
+import { http2Request } from "../http2-request.ts"
 import { BAD_DATA, CANNOT_TAKE } from "../node-problems.ts"
 import { type NodeRequest, nodeRequest, type TlsMaterial } from "../node-request.ts"
 import { Acknowledger, type Durable } from "./acknowledger.ts"
@@ -48,6 +52,8 @@ import { type CutOffSnapshot, extraHeaders } from "./cut-off-snapshot.ts"
 import { IncomingStream, type IncomingStreamOptions, SILENCE_MS_MAX } from "./incoming-stream.ts"
 
 const log = logger("replica")
+
+const UPGRADE_REQUIRED = 426
 
 const RECONNECT_MS = 500
 const RECONNECT_MS_MAX = 4000
@@ -228,8 +234,18 @@ export class Replica {
   }
 
   async #connect(signal: AbortSignal): Promise<IncomingMessage> {
+    const { primaryUrl, clock, request = nodeRequest } = this.#options
+    const response = await this.#request(signal, request)
+    const wantsHttp2 = response.statusCode === UPGRADE_REQUIRED && primaryUrl.startsWith("http:")
+    if (!wantsHttp2) return this.#accept(response)
+    response.destroy()
+    return this.#accept(
+      await this.#request(signal, (url, options) => http2Request(url, options, clock)),
+    )
+  }
+
+  async #request(signal: AbortSignal, makeRequest: NodeRequest): Promise<IncomingMessage> {
     const { primaryUrl, headers, tls, clock, leftOut } = this.#options
-    const makeRequest = this.#options.request ?? nodeRequest
     const databases = this.#options.databases ?? DatabaseFilter.all
     const positions = [...this.#options.positions()].filter(([name]) => databases.matches(name))
     const body = encodePositionMap(new Map(positions))
@@ -248,7 +264,12 @@ export class Replica {
     request.on("response", resolve)
     request.on("error", reject)
     request.end(body)
-    const response = await promise.finally(cancel)
+    return promise.finally(cancel)
+  }
+
+  /** Throws for a response that is no stream. */
+  async #accept(response: IncomingMessage): Promise<IncomingMessage> {
+    const { primaryUrl } = this.#options
     try {
       const foreign = foreignProblem(response.headers, response.statusCode ?? 0)
       if (foreign !== undefined) throw foreign

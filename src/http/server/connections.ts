@@ -11,7 +11,7 @@
  *
  * A connection has one request under way at most. The library hands on every request that has come, whether or not
  * anybody reads the answers: who pipelines could have thousands of answers made, and kept in memory. No client in use
- * does so, and a server may close such a connection (RFC 9112, 9.3.2).
+ * does so, and a server may close such a connection (RFC 9112, 9.3.2). A session of HTTP/2 has bounds of its own.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Server, Socket } from "node:net"
@@ -29,6 +29,8 @@ const DESCRIPTORS_LEFT = 8
 /** Until the head of the first request is there, after the connection, and its handshake. */
 const HEAD_MS_MAX = 10_000
 export const KEEP_ALIVE_MS = 30_000
+/** Who was told to go has so long to do so. */
+const LEAVING_MS = 5000
 /** Who is answered later than this waits for something, and gives way before who has just connected. */
 const ASKING_MS = 10_000
 
@@ -79,6 +81,17 @@ export class Connections {
     return true
   }
 
+  /** What comes over this connection from now on are the streams of a session. */
+  multiplex(socket: Socket, session: Session): void {
+    this.#connections.get(socket)?.multiplex(session)
+  }
+
+  /** A stream has a socket of its own, which stands for that of the connection. */
+  shares(socket: Socket, ofStream: Socket): void {
+    const connection = this.#connections.get(socket)
+    if (connection !== undefined) this.#connections.set(ofStream, connection)
+  }
+
   keep({ socket }: IncomingMessage): void {
     this.#connections.get(socket)?.keep()
   }
@@ -86,6 +99,14 @@ export class Connections {
   close(): void {
     this.#room.close()
   }
+}
+
+/** Several requests at a time, over one connection. */
+interface Session {
+  /** Ends what hangs. */
+  check(): void
+  /** Ends when its streams have. */
+  leave(): void
 }
 
 class Connection implements Guest {
@@ -97,6 +118,7 @@ class Connection implements Guest {
   #response: ServerResponse | undefined // the last one
   #hasTurned = true // the event loop, since the last request
   #isKept = false
+  #session: Session | undefined
 
   constructor(socket: Socket, clock: Clock) {
     this.#socket = socket
@@ -113,9 +135,17 @@ class Connection implements Guest {
     this.#socket.destroy()
   }
 
+  multiplex(session: Session): void {
+    this.#session = session
+  }
+
   check(nowMs: number): void {
+    this.#session?.check()
     const limitMs = this.#hasAsked ? KEEP_ALIVE_MS : HEAD_MS_MAX
-    if (this.#requestCount === 0 && nowMs - this.#sinceMs > limitMs) this.#socket.destroy()
+    const overMs = nowMs - this.#sinceMs - limitMs
+    if (this.#requestCount > 0 || overMs <= 0) return
+    this.#session?.leave()
+    if (this.#session === undefined || overMs > LEAVING_MS) this.#socket.destroy()
   }
 
   /**
@@ -123,6 +153,7 @@ class Connection implements Guest {
    * requests in one turn of the event loop have come together, even if the first one is answered at once.
    */
   get isAsking(): boolean {
+    if (this.#session !== undefined) return false
     if (!this.#hasTurned) return true
     return this.#requestCount > 0 && this.#response?.writableFinished !== true
   }

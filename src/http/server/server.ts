@@ -1,5 +1,6 @@
 /**
- * The API of a node: HTTP/1.1, with TLS when there is a certificate; one table of routes.
+ * The API of a node: HTTP/1.1, with TLS when there is a certificate, else beside HTTP/2 (plain-listener.ts); one table
+ * of routes.
  *
  *   connection ─▶ TLS handshake ─▶ request ─▶ no web page ─▶ token ─▶ route ─▶ handler
  *   Unix socket ─────────────────────────────────▲    │        └ not asked for: the file's permissions are the door
@@ -17,7 +18,7 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http"
-import type { AddressInfo, Server as NetServer, Socket } from "node:net"
+import type { AddressInfo, Socket } from "node:net"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -26,6 +27,8 @@ import { bindPrivately } from "../../sys/net/local-socket.ts"
 import { listenReason } from "../../sys/net/tcp.ts"
 import { Connections, KEEP_ALIVE_MS } from "./connections.ts"
 import { Crowd } from "./crowd.ts"
+import { holdBack } from "./handed-over.ts"
+import { PlainListener } from "./plain-listener.ts"
 import { RequestLog, senderOf } from "./request-log.ts"
 import { answerOf, statusOf } from "./status.ts"
 import type { TlsFiles } from "./tls-files.ts"
@@ -65,8 +68,7 @@ const LINGER_MS = 2000
 export class ApiServer {
   /** Has a request answered, as if it had come over a connection. */
   readonly answer: RequestListener
-  readonly #server: Server
-  readonly #tls: TlsListener | undefined
+  readonly #listener: PlainListener | TlsListener
   readonly #local: Server
   readonly #connections: Connections
   readonly #localConnections: Connections
@@ -81,16 +83,22 @@ export class ApiServer {
     const failures = new RequestLog("http", clock)
     this.#connections = connections
     this.#localConnections = localConnections
-    this.answer = listenerOf(routes, options, { connections, crowd, failures, door })
-    this.#server = serverOf(this.answer)
+    const answer = listenerOf(routes, options, { connections, crowd, failures, door })
+    this.answer = answer
+    const http = serverOf((request, response) => {
+      holdBack(request, response)
+      void answer(request, response)
+    })
     const local = { connections: localConnections, crowd, failures, door: undefined }
     this.#local = serverOf(listenerOf(routes, options, local))
-    if (tls?.hasCertificate) this.#tls = new TlsListener(tls, clock, this.#server)
+    this.#listener = tls?.hasCertificate
+      ? new TlsListener(tls, clock, http)
+      : new PlainListener({ http, connections, answer, clock })
   }
 
   /** Returns the port, which the system chooses for port 0. */
   async listen({ host, port }: ListenAddress): Promise<number> {
-    const listener: NetServer = this.#tls?.server ?? this.#server
+    const listener = this.#listener.server
     this.#connections.watch(listener)
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     listener.once("error", reject)
@@ -131,7 +139,7 @@ export class ApiServer {
       rmSync(this.#localPath, { force: true })
       await closeServer(this.#local)
     }
-    await (this.#tls === undefined ? closeServer(this.#server) : this.#tls.close())
+    await this.#listener.close()
   }
 }
 
@@ -143,14 +151,17 @@ interface Way {
   readonly door: TokenDoor | undefined
 }
 
-function listenerOf(routes: Routes, options: ApiServerOptions, way: Way): RequestListener {
+/** Resolves when a request is no longer worked on. */
+type Answer = (...exchange: Parameters<RequestListener>) => Promise<void>
+
+function listenerOf(routes: Routes, options: ApiServerOptions, way: Way): Answer {
   const { headers, clock } = options
-  return (request, response) => {
+  return async (request, response) => {
     if (!way.connections.requested(request, response)) return
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     const { socket } = request // undefined once its client has gone
     const sender = senderOf(request)
-    dispatch(routes, options, way, request, response).catch((error) => {
+    await dispatch(routes, options, way, request, response).catch((error) => {
       if (!request.complete) dropBody(request, socket, clock)
       // Who has the beginning of an answer cannot be told any more, and looks here.
       if (isDefect(error) || (response.headersSent && socket?.destroyed === false)) {
@@ -182,6 +193,9 @@ async function dispatch(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
+  if (request.httpVersion === "1.1" && request.headers.host === undefined) {
+    return answer(response, 400, "bad request: there is no Host")
+  }
   refuseWebPage(request, isOwnName)
   const page = opensPage(request) ? answerPage : undefined
   if (page === undefined) await door?.enter(request)
