@@ -2,7 +2,7 @@
  * The account of a run: which transactions were made, what follows on what, who was told that a transaction is
  * committed; and what is wrong with that.
  */
-import { formatPos, type Pos } from "../../src/ltx/pos.ts"
+import { formatPos, type Pos, ZERO_POS } from "../../src/ltx/pos.ts"
 import type { Pages } from "./disk.ts"
 import type { Account, Reached } from "./shared.ts"
 
@@ -48,6 +48,12 @@ export class Ledger implements Account {
 
   get committedCount(): number {
     return this.#committedCount
+  }
+
+  made({ database, before = ZERO_POS, after, pages }: Reached): void {
+    const key = keyOf(database, after)
+    if (this.#transactions.has(key)) return
+    this.#transactions.set(key, { before: keyOf(database, before), pages })
   }
 
   reached(node: string, { database, before, after, pages, isNew }: Reached): void {

@@ -166,7 +166,9 @@ export class SimulatedPeerThread {
     if (this.#shared.canary === "early-acknowledgement") this.#stored(name, pos)
     const durableAtMs = process.scheduler.nowMs + syncMs
     // A snapshot takes the place of all at once, when it is durable.
+    const step = { database: name, after: pos, pages, isNew: this.#isPrimary }
     if (!isWhole) disk.append(name, { ...transaction, durableAtMs })
+    if (!isWhole && this.#isPrimary) account.made({ ...step, before })
     if (!isLater) await process.waits(syncMs)
     if (isWhole) {
       const reason = divergence(state.pos, pos, whole.verdict, false)
@@ -181,7 +183,7 @@ export class SimulatedPeerThread {
     database.state = { pos, pageSize, commit, timestampMs, sums: state.sums }
     database.pages = pages
     account.reached(process.name, {
-      ...{ database: name, after: pos, pages, isNew: this.#isPrimary },
+      ...step,
       before: isWhole && pos.txid > 1n ? undefined : before,
     })
     this.#setPosition(name, isLater ? undefined : pos)

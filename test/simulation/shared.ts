@@ -13,6 +13,8 @@ import type { Process } from "./scheduler.ts"
 
 /** Who keeps account of what happens to databases. */
 export interface Account {
+  /** A primary has it on its disk, and may end before it is there: the next start finds it. */
+  made(step: Reached): void
   /** A database of the node is at the position from here on. */
   reached(node: string, step: Reached): void
   /** A client's transaction is durable on a primary. */
