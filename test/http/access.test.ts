@@ -10,6 +10,7 @@ import { type CertificatePaths, Certificates } from "../support/certificates.ts"
 import { FakeClock } from "../support/fake-clock.ts"
 import { LogLines } from "../support/log-lines.ts"
 import { RawSocket } from "../support/raw-socket.ts"
+import { until } from "../support/until.ts"
 
 const TOKEN = "t0ken-of-the-test"
 
@@ -26,11 +27,13 @@ const ROUTES: Routes = {
   "/late": {
     async POST(request, response) {
       called.push("late")
-      let waiting = 0
-      while (waiting !== request.readableLength) {
+      let waiting = -1
+      const isSame = () => {
+        const before = waiting
         waiting = request.readableLength
-        await Bun.sleep(100)
+        return before === waiting
       }
+      await until("nothing more comes", isSame, { everyMs: 100 })
       let size = 0
       for await (const part of request) size += (part as Uint8Array).length
       response.end(`${size} ${waiting < 2_000_000}\n`)

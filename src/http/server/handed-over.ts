@@ -4,9 +4,13 @@ import type { Socket } from "node:net"
 
 const PIECE_SIZE = 32 * 1024
 
+/** The last request of each. */
+const requests = new WeakMap<Socket, IncomingMessage>()
+
 /** It reads on and on, whoever reads the body: has it stop until there is room again. */
 export function holdBack(request: IncomingMessage, response: ServerResponse): void {
   const { socket } = request
+  requests.set(socket, request)
   const push = request.push.bind(request)
   const read = request._read.bind(request)
   request.push = (chunk, encoding) => {
@@ -45,12 +49,14 @@ export function joinWrites(socket: Socket): void {
 
 /**
  * The parser of HTTP/1.1 hands on every request of what it is given, also when the first of them has broken the
- * connection: of thousands that come together it is given few.
+ * connection: of thousands that come together it is given few. A body comes as it is: each piece of it would keep the
+ * memory of the whole.
  */
 export function takeInPieces(socket: Socket): void {
   const push = socket.push.bind(socket)
   socket.push = (chunk: Buffer | null, encoding) => {
-    if (chunk === null || chunk.length <= PIECE_SIZE) return push(chunk, encoding)
+    const isOfBody = requests.get(socket)?.complete === false
+    if (chunk === null || chunk.length <= PIECE_SIZE || isOfBody) return push(chunk, encoding)
     let takesMore = true
     for (const piece of piecesOf(chunk)) if (!socket.destroyed) takesMore = push(piece)
     return takesMore
