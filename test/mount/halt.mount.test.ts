@@ -45,6 +45,21 @@ test.each(MODES)(
   60_000,
 )
 
+test("a write under the lock follows on a transaction so large that the WAL has started over since", async () => {
+  const setup = `pragma page_size = 512; pragma journal_mode = wal; ${ONE_ROW}; create table big(b)`
+  await using scope = await pair({ sql: setup })
+  const { primary, replica } = scope
+  expect(values(replica)).toBe("1")
+  sqlite3(primary, "a.db", "insert into big values(randomblob(3000000))")
+  await caughtUp(primary, replica, "a.db")
+  expect(values(replica)).toBe("1") // with its only client the wal-index goes
+  for (const x of [2, 3]) {
+    run(locked(replica, ...shell(replica, `insert into t values(${x})`)))
+    expect(values(primary)).toEndWith(`${x}`)
+  }
+  await expectSame(primary, replica, "a.db")
+}, 60_000)
+
 test.each(["wal", "delete"] as const)(
   "%s mode: migrations of every kind run under the lock, with clients connected on both nodes",
   async (mode) => {

@@ -387,7 +387,10 @@ export class WalApplier {
       this.#nextDrain = LARGE_FRAMES
       this.#lastBackfill = 0
       const state = index.read()
-      this.#last = state?.header ?? this.#last
+      if (state === undefined) return undefined
+      this.#last = state.header
+      // Without a client the wal-index is gone, and the next one would find the frames of before once more.
+      beginWal(this.#context.files.wal, state.header, state.header.pageSize)
       return state
     } finally {
       release(shm, FRAMES)
