@@ -17,7 +17,9 @@ export function openPaths(pid: number): string[] | undefined {
     return readdirSync(directory).flatMap((fd) => {
       try {
         return readlinkSync(`${directory}/${fd}`)
-      } catch {
+      } catch (error) {
+        // Without CAP_SYS_PTRACE the numbers can be listed, and nothing more.
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error
         return [] // it was closed just now
       }
     })
