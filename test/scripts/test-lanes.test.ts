@@ -36,6 +36,8 @@ function run(
   }
 }
 
+const MOUNT = '["sh", "-c", "mkdir $TMPDIR/m && mount -t tmpfs none $TMPDIR/m"]'
+
 test("scripts/test-lanes.ts runs every file, and adds up", () => {
   const files = { a: GOOD, b: `${GOOD}; test.skip("left out", () => {})`, c: GOOD, d: GOOD }
   const { exitCode, totals } = run(files)
@@ -49,6 +51,7 @@ test.each([
   ["has no test", "", 2, "no test of it was done"],
   ["breaks afterwards", `${GOOD}; afterAll(() => { throw new Error("no") })`, 3, "(fail)"],
   ["ends its process", `test("bad", () => process.exit(0))`, 2, "exit code 0, and no test"],
+  ["leaves a mount", `test("bad", () => void Bun.spawnSync(${MOUNT}))`, 3, "no test of it failed"],
   ["crashes", `test("bad", () => process.kill(process.pid, "SIGSEGV"))`, 2, "SIGSEGV"],
 ])("scripts/test-lanes.ts loses no file that %s", (_, text, tests, message) => {
   const { exitCode, output, totals } = run({ a: text, b: GOOD })
