@@ -158,7 +158,9 @@ async function meet(
   const met: string[] = []
   let isOver = false
   for (let count = 0; count < RUNS_PER_TARGET; count++) {
-    const fault = Date.now() > deadline ? undefined : faults.pop()
+    // A machine that is busy may need all of the time to start. One fault at least is met.
+    const isLate = Date.now() > deadline && options.result.faults > 0
+    const fault = isLate ? undefined : faults.pop()
     isOver = fault === undefined
     if (fault === undefined) break
     met.push(textOf(fault))
