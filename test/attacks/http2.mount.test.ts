@@ -18,6 +18,7 @@ import {
 } from "../support/http2-frames.ts"
 import { canMount, MEMORY, Scope, type TestNode } from "../support/node.ts"
 import { healthOf } from "../support/node-api.ts"
+import { until } from "../support/until.ts"
 
 const MIB = 1024 * 1024
 const CONNECTION_COUNT = 20
@@ -61,14 +62,15 @@ function resident({ pid }: TestNode): number {
   return Number(/^VmRSS:\s*(\d+) kB/m.exec(status)?.[1]) * 1024
 }
 
-/** Says it over so many connections, anew over each that is broken, for a while; reads what comes, unless `isDeaf`. */
-async function flood(scope: Scope, { port }: TestNode, text: Uint8Array): Promise<void> {
+/** Says it over so many connections, anew over each that is broken, until it is told to end; reads what comes. */
+async function flood(scope: Scope, { port }: TestNode, text: Uint8Array): Promise<() => void> {
   const sockets = new Set<Socket>()
   let isOver = false
-  scope.defer(() => {
+  const end = () => {
     isOver = true
     for (const socket of sockets) socket.destroy()
-  })
+  }
+  scope.defer(end)
   const attack = () => {
     if (isOver) return
     const socket = connect({ port, host: "127.0.0.1" })
@@ -83,6 +85,7 @@ async function flood(scope: Scope, { port }: TestNode, text: Uint8Array): Promis
   }
   for (let count = 0; count < CONNECTION_COUNT; count++) attack()
   await Bun.sleep(FLOOD_MS)
+  return end
 }
 
 describe.skipIf(!canMount)("HTTP/2", () => {
@@ -94,11 +97,15 @@ describe.skipIf(!canMount)("HTTP/2", () => {
       const replica = await scope.node({ follows: primary })
       sqlite3(primary, "a.db", "create table t(x)")
       const before = resident(primary)
-      await flood(scope, primary, FLOODS[what] as Uint8Array)
+      const end = await flood(scope, primary, FLOODS[what] as Uint8Array)
       expect((await healthOf(primary)).status).toBe(200)
       sqlite3(primary, "a.db", "insert into t values (1)")
       await caughtUp(primary, replica, "a.db")
-      expect(resident(primary) - before).toBeLessThan(200 * MIB)
+      // What it has read is garbage, which goes a little later, above all on a busy machine.
+      expect(resident(primary) - before).toBeLessThan(500 * MIB)
+      end()
+      const isBack = () => resident(primary) - before < 150 * MIB
+      await until("the memory is back", isBack, { limitMs: 30_000, everyMs: 200 })
       expect(primary.output.split("\n").length).toBeLessThan(100)
     },
     60_000,
