@@ -1,6 +1,7 @@
 /** A replica that has what its primary does not have keeps it, and goes on from a snapshot. */
 import { expect } from "bun:test"
 import { spawnSync } from "node:child_process"
+import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { caughtUp, expectSame, pos, run, sqlite3 } from "../support/client.ts"
 import { diverge } from "../support/diverge.ts"
@@ -151,6 +152,10 @@ test.each([
     expect(await client.value("pragma integrity_check")).toBe("ok")
     await client.close()
     sqlite3(primary, "a.db", "insert into t values('later')")
+    await caughtUp(primary, replica, "a.db")
+    // Its page 1 has the counters that only clients of before are shown (sqlite/header-disguise.ts), until it goes.
+    const wal = join(replica.data, "dbs/a.db/wal")
+    if (ours === "delete") await until("the WAL has gone", () => !existsSync(wal))
     await expectSame(primary, replica, "a.db")
   },
   60_000,
