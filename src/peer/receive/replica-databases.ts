@@ -392,7 +392,10 @@ export class ReplicaDatabases {
   rejoin(name: string): void {
     if (this.known(name) === undefined || !this.isHere(name)) return
     this.enqueue(name, async () => {
-      if (this.isHere(name)) await this.#applyRest(name)
+      if (!this.isHere(name)) return
+      // The kernel has the name until it gets the answer to its unlink, which keeps the directory: this waits for that.
+      for (const suffix of ["-wal", "-shm"]) this.#context.cache.forgetName(name + suffix)
+      await this.#applyRest(name)
     })
   }
 
