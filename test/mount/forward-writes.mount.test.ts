@@ -13,6 +13,7 @@ import {
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { Scope, type TestNode } from "../support/node.ts"
+import { rounds } from "../support/random.ts"
 import { promote } from "../torture/handoffs.ts"
 
 const MODES = ["wal", "delete"] as const
@@ -30,6 +31,9 @@ async function cluster(scope: Scope, mode: string, count: number): Promise<TestN
   for (const node of nodes) await caughtUp(primary, node, "a.db")
   return nodes
 }
+
+/** Of each of three nodes; in the long form 40. */
+const TRANSACTIONS = rounds(15, 40)
 
 /** Counts in one row and notes each step in another: both need what the others have written. */
 function writer(node: TestNode, name: string, count: number): string[] {
@@ -50,13 +54,13 @@ test.each(MODES)(
     await using scope = new Scope()
     const nodes = await cluster(scope, mode, 3)
     const writers = nodes.map((node, index) =>
-      start(writer(node, `${index}`, 40), { limitMs: 100_000 }),
+      start(writer(node, `${index}`, TRANSACTIONS), { limitMs: 100_000 }),
     )
     for (const running of writers) await output(running)
     const [primary, ...replicas] = nodes as [TestNode, ...TestNode[]]
-    expect(sqlite3(primary, "a.db", "select x from n")).toBe("120")
+    expect(sqlite3(primary, "a.db", "select x from n")).toBe(`${3 * TRANSACTIONS}`)
     expect(sqlite3(primary, "a.db", "select node, count(*) from t group by node")).toBe(
-      "0|40\n1|40\n2|40",
+      [0, 1, 2].map((name) => `${name}|${TRANSACTIONS}`).join("\n"),
     )
     for (const replica of replicas) await expectSame(primary, replica, "a.db")
   },

@@ -18,12 +18,12 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
 import { holder, locked, ONE_ROW, shell, values } from "../support/write-lock.ts"
 import { promote } from "../torture/handoffs.ts"
+import { someModes } from "../torture/model.ts"
 
-const MODES = ["wal", "delete", "truncate", "persist"] as const
-
-test.each(MODES)(
+test.each(someModes(testRandom()))(
   "%s mode: a command under flock(1) writes on a replica, and every node has what it wrote when it is done",
   async (mode) => {
     await using scope = await pair({ mode, sql: ONE_ROW })

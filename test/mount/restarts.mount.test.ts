@@ -16,9 +16,17 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { IS_THOROUGH, testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
+import { someModes } from "../torture/model.ts"
 
 const MODES = ["delete", "wal"] as const
+/** In the long form it is killed once more. */
+const SIGNALS: readonly NodeJS.Signals[] = [
+  "SIGTERM",
+  "SIGKILL",
+  ...(IS_THOROUGH ? (["SIGKILL"] as const) : []),
+]
 
 async function snapshotCount(primary: TestNode): Promise<number> {
   await primary.stop()
@@ -69,7 +77,7 @@ test.each(MODES)(
       primary,
       "a.db",
       `pragma journal_mode = ${mode}; create table t(id integer primary key, x); create table big(x);
-       insert into big with recursive n(i) as (select 1 union all select i + 1 from n where i < 5000)
+       insert into big with recursive n(i) as (select 1 union all select i + 1 from n where i < 2000)
        select randomblob(4000) from n`,
     )
     const writer = new LongClient(scope, primary, "a.db")
@@ -79,7 +87,7 @@ test.each(MODES)(
       for (let n = 0; !hasJoined || n < 50; n++) {
         await writer.run(`
           rows("insert into t(x) values(?)", ${n})
-          rows("update big set x = randomblob(4000) where rowid in (?, ?)", ${n} * 37 % 5000, 5000 - ${n} % 5000)
+          rows("update big set x = randomblob(4000) where rowid in (?, ?)", ${n} * 37 % 2000, 2000 - ${n} % 2000)
         `)
         ids.push(n)
       }
@@ -135,7 +143,7 @@ test.each(MODES)(
     let { primary, replica } = scope
     await expectSame(primary, replica, "a.db")
     let rows = 0
-    for (const signal of ["SIGTERM", "SIGKILL", "SIGKILL"] as const) {
+    for (const signal of SIGNALS) {
       const watcher = new LongClient(scope, replica, "a.db")
       expect(await watcher.value("select count(*) from t")).toBe(rows)
       await replica.stop(signal)
@@ -202,7 +210,7 @@ test.each(MODES)(
   60_000,
 )
 
-test.each(["delete", "truncate", "persist", "wal"])(
+test.each(someModes(testRandom()))(
   "%p mode: a primary that is killed in the middle of a write has every row that was acknowledged",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(id integer primary key, x)" })

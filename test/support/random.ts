@@ -78,8 +78,13 @@ export class Random {
   }
 }
 
-/** Sweeps try every place, and every fault in it, instead of some by chance. */
+/** The long form: sweeps try every place, and every fault in it, instead of some by chance, and tests all their rounds. */
 export const IS_THOROUGH = process.env.LITEFS_ALL_FAULTS !== undefined
+
+/** A number of rounds: the everyday one, or the one of the long form of a test, which LITEFS_ALL_FAULTS asks for. */
+export function rounds(everyday: number, long: number): number {
+  return IS_THOROUGH ? long : everyday
+}
 
 let printed = false
 
