@@ -13,6 +13,9 @@ import {
 import { test } from "../support/mount-test.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
+
+const random = testRandom()
 
 const CHUNK = 32768
 const CASES = [
@@ -91,7 +94,7 @@ test.each(CASES)(
   120_000,
 )
 
-test.each(["delete", "wal"] as const)(
+test.each(random.someOf(["delete", "wal"] as const))(
   "%s mode: room that is made beyond the end of a database is not in it",
   async (mode) => {
     await using scope = await pair()
@@ -154,7 +157,7 @@ print([act(word) for word in sys.argv[2:]])
 
 const CREATE = "create table t(id integer primary key, x)"
 
-test.each(["delete", "wal"])(
+test.each(random.someOf(["delete", "wal"]))(
   "%s mode: hints of the size to come, at any time, do what they do on a plain directory",
   async (mode) => {
     await using scope = await pair()

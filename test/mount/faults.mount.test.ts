@@ -41,7 +41,7 @@ test.each(someWays(random))(
     const failures: string[] = []
     const onFailure = (text: string) => void failures.push(text)
     const where = { at: "primary", scratch: tmpdir() } as const
-    const limits = { sample: rounds(3, 8), limitMs: 20_000 }
+    const limits = { sample: rounds(4, 8), limitMs: 20_000 }
     await inCapture(how, () =>
       sweep({ random, mode, durations, ...where, ...limits, result, onFailure }),
     )

@@ -13,8 +13,10 @@ import {
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { Scope, type TestNode } from "../support/node.ts"
-import { rounds } from "../support/random.ts"
+import { rounds, testRandom } from "../support/random.ts"
 import { promote } from "../torture/handoffs.ts"
+
+const random = testRandom()
 
 const MODES = ["wal", "delete"] as const
 const FLAGS = ["--forward-writes", "--candidate"]
@@ -48,7 +50,7 @@ function writer(node: TestNode, name: string, count: number): string[] {
   )
 }
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%s mode: transactions of three nodes at once are there exactly once, in one order everywhere",
   async (mode) => {
     await using scope = new Scope()
@@ -67,7 +69,7 @@ test.each(MODES)(
   120_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%s mode: a program writes on a replica, and reads there what it wrote",
   async (mode) => {
     await using scope = new Scope()

@@ -11,8 +11,11 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { usageOf } from "../support/process-usage.ts"
+import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
+
+const random = testRandom()
 
 const MODES = ["delete", "wal"] as const
 
@@ -137,7 +140,7 @@ test.each([
   60_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%s mode: nothing stays open of files that cannot be looked at, and the next look finds them",
   async (mode) => {
     await using scope = new Scope()

@@ -22,7 +22,7 @@ import { linkFaults } from "../torture/link-faults.ts"
 
 const random = testRandom()
 
-test.each(["wal", "delete"] as const)(
+test.each(random.someOf(["wal", "delete"] as const))(
   "in %s mode a replica on a link that breaks loses nothing, whoever is killed or paused",
   async (mode) => {
     const result = { kills: 0, acknowledged: 0, unended: 0 }

@@ -20,6 +20,8 @@ import { IS_THOROUGH, testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
 import { someModes } from "../torture/model.ts"
 
+const random = testRandom()
+
 const MODES = ["delete", "wal"] as const
 /** In the long form it is killed once more. */
 const SIGNALS: readonly NodeJS.Signals[] = [
@@ -68,7 +70,7 @@ test("a primary that takes many transactions makes files for them in advance, an
   await expectSame(next, replica, "a.db")
 }, 60_000)
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a replica that joins while a writer goes on gets a snapshot and then what follows",
   async (mode) => {
     await using scope = new Scope()
@@ -105,7 +107,7 @@ test.each(MODES)(
   60_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a replica that joins while a transaction is half done gets none of it before it is committed",
   async (mode) => {
     await using scope = new Scope()
@@ -136,7 +138,7 @@ test.each(MODES)(
   30_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a replica that was stopped, or killed, goes on without another snapshot",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x)" })
@@ -160,7 +162,7 @@ test.each(MODES)(
   60_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a replica that is killed while transactions come in is whole afterwards",
   async (mode) => {
     await using scope = await pair()
@@ -188,7 +190,7 @@ test.each(MODES)(
   60_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a primary that was stopped goes on, and its replica connects again",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x)" })
@@ -210,7 +212,7 @@ test.each(MODES)(
   60_000,
 )
 
-test.each(someModes(testRandom()))(
+test.each(someModes(random))(
   "%p mode: a primary that is killed in the middle of a write has every row that was acknowledged",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(id integer primary key, x)" })

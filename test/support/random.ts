@@ -37,6 +37,16 @@ export class Random {
     return from[this.below(from.length)] as T
   }
 
+  /** For a table of tests: one of its kinds, which the next run, or the next table, may take otherwise. All when thorough. */
+  someOf<T>(kinds: readonly T[]): readonly T[] {
+    return IS_THOROUGH ? kinds : [this.pick(kinds)]
+  }
+
+  /** For a table of tests of one kind: every other one of them, by chance. All when thorough. */
+  halfOf<T>(cases: readonly T[]): T[] {
+    return [...this.places(cases.length, 2)].map((at) => cases[at] as T)
+  }
+
   /** Of the places from 0 to `count` − 1 one in `every`; the next run may take others. All when thorough. */
   *places(count: number, every: number): Generator<number> {
     const [first, step] = IS_THOROUGH ? [0, 1] : [this.below(every), every]
