@@ -34,7 +34,7 @@ function importInto(scope: Scope, node: TestNode): void {
   run([...PROGRAM, "import", "--url", node.url, "--name", "a.db", path])
 }
 
-/** What fails, and in which transaction. */
+/** What fails, and in which transaction: half of them in one run, by chance, and all with LITEFS_ALL_FAULTS. */
 const HALVES = [
   ["delete", "mount:stat#2+", "an insert"],
   ["delete", "database:write#1+", "an import"],
@@ -42,7 +42,7 @@ const HALVES = [
   ["wal", "mount:write#1+", "an insert"], // a read mark is being taken
 ] as const
 
-test.each(HALVES)(
+test.each(random.halfOf(HALVES))(
   "%s mode: a snapshot takes the place of a database in which %s has failed during %s",
   async (mode, call, what) => {
     await using scope = new Scope()
