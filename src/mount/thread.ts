@@ -113,6 +113,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   },
   written: (database) => {
     const capture = databases.find(database)?.capture
+    capture?.finish() // a client may not come for long, and until then everything stays in the log
     return capture && { txid: capture.writtenTxid, state: sharedState(capture.history) }
   },
   shut,
@@ -426,11 +427,8 @@ function shut(): void {
  * before that succeeds. Only what clients have committed past this thread since it was shut needs room.
  */
 function handOver(): DatabaseHandover[] {
-  if (databases.passed.length > 0) commits.gate.open()
-  else commits.gate.shut()
   acknowledgements.refuse()
-  const handovers = databases.handOver()
-  commits.gate.shut()
+  const handovers = handOverAll()
   for (const { name, state } of handovers) {
     if (state === undefined) refused(name, "it is damaged, see the log", false)
   }
@@ -439,6 +437,16 @@ function handOver(): DatabaseHandover[] {
   commits.store()
   commits.close()
   return handovers
+}
+
+function handOverAll(): DatabaseHandover[] {
+  if (databases.passed.length > 0) commits.gate.open()
+  else commits.gate.shut()
+  try {
+    return databases.handOver()
+  } finally {
+    commits.gate.shut()
+  }
 }
 
 function inherit(handovers: readonly DatabaseHandover[]): void {

@@ -12,7 +12,7 @@ import { Deferred } from "../../fuse/deferred.ts"
 import type { LockOwner } from "../../fuse/filesystem.ts"
 import { FuseError } from "../../fuse/fuse-error.ts"
 import type { Clock } from "../../lib/clock.ts"
-import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import { rollBack, savedIn } from "../../recovery/journal-rollback.ts"
@@ -43,6 +43,9 @@ import type { Refusals } from "./refusals.ts"
 import { IndexedWriters } from "./writers-past.ts"
 
 const warnings = logger("mount")
+
+/** What fails for so long does not pass by itself. */
+const STUCK_MS_MAX = 10_000
 
 const NOBODY_ELSE: FileAccess = { uid: userId(), gid: groupId(), mode: 0o600 }
 
@@ -128,6 +131,9 @@ export class MountedDatabase {
   readonly #opening: Deferred[] = []
   #firstHandle = 0 // the first that no removed database has
   #hasComplained = false
+  /** When it first could not be handed over, milliseconds of the monotonic clock. */
+  #stuckMs: number | undefined
+  #isTorn = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
   disguise = 0
 
@@ -259,17 +265,20 @@ export class MountedDatabase {
     this.#capture = this.#makeCapture(state, log)
     this.#capture.adopt(handover)
     this.#hasComplained = false
+    this.#isTorn = false
+    this.#stuckMs = undefined
   }
 
   /** On the primary: another node writes to the database, and the peer thread applies that. */
   lend(): DatabaseHandover {
-    const handover = this.handOver()
+    const handover = this.#handOver()
     this.#isLent = true
     return handover
   }
 
-  /** On a replica: transactions no longer go to the primary. */
+  /** On a replica: transactions no longer go to the primary. Throws as handOver() does. */
   giveBack(): DatabaseHandover {
+    this.shut()
     return this.handOver()
   }
 
@@ -409,26 +418,50 @@ export class MountedDatabase {
 
   /**
    * Ends the capture: clients can write nothing from here on. A client in the middle of a transaction finds it undone.
+   *
+   * Throws "unavailable" when a system call fails on the way: nothing has changed, and it may be tried again. While it is,
+   * nobody adds a transaction. What fails for too long is left as it is, for the start after that to look into: this
+   * database alone must not keep the node in its role.
    */
   handOver(): DatabaseHandover {
-    const capture = this.#capture
-    if (capture === undefined) return damagedHandover(this.name)
-    this.#capture = undefined
-    this.#borrowed = undefined
+    const { clock } = this.#context
     try {
-      this.#sync()
-      if (capture.isHalfWritten) {
-        discardFile("sums:unlink", this.#context.dataDir.sumsPath(this.name)) // the other thread leaves a word of its own
-        rollBack(savedIn(this.#context.dataDir, this.name, capture.history.pos), this.database)
-      }
-      return capture.handOver()
+      const handover = this.#handOver()
+      this.#stuckMs = undefined
+      return handover
     } catch (error) {
+      const isNew = this.#stuckMs === undefined
+      this.#stuckMs ??= clock.monotonicMs()
+      if (clock.monotonicMs() - this.#stuckMs < STUCK_MS_MAX) {
+        const what = "cannot hand a database over, trying again"
+        if (isNew) warnings.warn(what, { db: this.name, error })
+        throw new LitefsError("unavailable", `Cannot hand "${this.name}" over: ${messageOf(error)}`)
+      }
       warnings.error("database is unavailable, its files are left as they are", {
         db: this.name,
         error,
       })
+      this.#isTorn = this.#capture?.isTorn === true
+      this.#end()
       return damagedHandover(this.name)
     }
+  }
+
+  #handOver(): DatabaseHandover {
+    const capture = this.#capture
+    if (capture === undefined) return damagedHandover(this.name)
+    this.#sync()
+    const handover = capture.handOver(() => {
+      discardFile("sums:unlink", this.#context.dataDir.sumsPath(this.name)) // the other thread leaves a word of its own
+      rollBack(savedIn(this.#context.dataDir, this.name, capture.history.pos), this.database)
+    })
+    this.#end()
+    return handover
+  }
+
+  #end(): void {
+    this.#capture = undefined
+    this.#borrowed = undefined
   }
 
   get hasFiles(): boolean {
@@ -438,6 +471,11 @@ export class MountedDatabase {
   /** What captures transactions, or undefined on a replica, where clients cannot write. */
   get capture(): Capture | undefined {
     return this.#capture
+  }
+
+  /** Nobody may read the file: a part of its last transaction is not there, and nobody has that any more. */
+  get isTorn(): boolean {
+    return this.#isTorn
   }
 
   isPeer(thread: number): boolean {

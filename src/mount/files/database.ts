@@ -122,6 +122,7 @@ export class DatabaseEntry extends UsedEntry {
   }
 
   #readFile(offset: number, size: number, into: Region): number {
+    if (this.#database.isTorn && !this.isRemoved) throw FuseError.of(Errno.EIO)
     const n = super.read(offset, size, into)
     const { disguise } = this.#database
     if (disguise !== 0) disguiseHeader(into.bytes.subarray(0, n), offset, disguise)
