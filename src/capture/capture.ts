@@ -223,13 +223,17 @@ export class Capture {
     }
   }
 
-  /**
-   * Continues where the thread that has applied transactions has ended. A transaction makes the counters in the header
-   * equal to what the mount has shown: otherwise clients would take the present content for the one they remember.
-   */
-  adopt({ wal, isWalOpen, disguise }: DatabaseHandover): void {
+  /** Continues where the thread that has applied transactions has ended. undisguise() follows. */
+  adopt({ wal, isWalOpen }: DatabaseHandover): void {
     if (wal !== undefined) this.#wal.adopt(wal)
     this.#isWalMode ||= isWalOpen
+  }
+
+  /**
+   * A transaction makes the counters in the header equal to what the mount has shown: otherwise clients would take the
+   * present content for the one they remember. When this throws, nothing has changed, and it can be called again.
+   */
+  undisguise(disguise: number): void {
     if (disguise === 0 || this.history.commit === 0) return
     const { pageSize, commit } = this.history
     // In the WAL of a replica page 1 is as clients see it.
@@ -239,11 +243,22 @@ export class Capture {
     if (!isInWal) disguiseHeader(page.bytes, 0, disguise)
     const content = page.bytes.slice(0, pageSize)
     const readPage = (_: number, into: Region) => into.bytes.set(content)
-    this.history.append({ pageSize, commit, pgnos: [1], readPage })
+    const isInFile = !this.#wal.pages.hasUnwritten(1)
+    // Nothing may fail once the transaction is there.
+    if (isInFile && !this.#overlay.write(0, pageSize, page, pageSize, this.#database.size())) {
+      throw new LitefsError(
+        "unavailable",
+        "Cannot take a database over: too much is held in memory",
+      )
+    }
+    try {
+      this.history.append({ pageSize, commit, pgnos: [1], readPage })
+    } catch (error) {
+      this.#overlay.clear()
+      throw error
+    }
     this.#onCommit()
-    if (this.#wal.pages.hasUnwritten(1)) return
-    page.bytes.set(content)
-    this.#database.write(page.address, pageSize, 0)
+    if (isInFile) this.#finish()
   }
 
   /**

@@ -216,6 +216,7 @@ export class BorrowedLock {
       void this.#keep()
     } catch (error) {
       this.#leave()
+      if (this.#isBehind) this.#context.resync()
       void this.#release()
       throw isBusy(error) ? new LitefsError("no-lock", error.message) : error
     }

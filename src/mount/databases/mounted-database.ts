@@ -11,6 +11,7 @@ import type { LastTransaction } from "../../capture/wal-tracker.ts"
 import { Deferred } from "../../fuse/deferred.ts"
 import type { LockOwner } from "../../fuse/filesystem.ts"
 import { FuseError } from "../../fuse/fuse-error.ts"
+import { must } from "../../lib/assert.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -131,8 +132,8 @@ export class MountedDatabase {
   readonly #opening: Deferred[] = []
   #firstHandle = 0 // the first that no removed database has
   #hasComplained = false
-  /** When it first could not be handed over, milliseconds of the monotonic clock. */
-  #stuckMs: number | undefined
+  /** It could not be handed over, and that is tried again: nobody writes meanwhile. */
+  #leaving: { readonly capture: Capture; readonly sinceMs: number } | undefined
   #isTorn = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
   disguise = 0
@@ -247,26 +248,41 @@ export class MountedDatabase {
 
   /** Captures from what has been applied so far: the node is the primary, or the database is its own again. */
   inherit(handover: DatabaseHandover, state: HistoryState): void {
-    this.#adopt(handover, state, this.#context.log)
     this.#isLent = false
     this.#borrowed = undefined
-    this.disguise = 0
+    const capture = this.#makeCapture(state, this.#context.log)
+    capture.adopt(handover)
+    this.#begin(capture, handover)
   }
 
-  /** On a replica: the primary has lent the write lock, and hears of every transaction first. */
-  borrow(handover: DatabaseHandover, state: HistoryState): void {
+  /**
+   * On a replica: the primary has lent the write lock, and hears of every transaction first. Returns what is to be called
+   * for that. The first transaction may be our own (Capture.undisguise()): that throws a Proposal, and is called again
+   * when the primary has it. Until then the database is as before.
+   */
+  borrow(handover: DatabaseHandover, state: HistoryState): () => void {
     const log = new ProposingLog()
-    this.#adopt(handover, state, log)
-    this.#borrowed = log
-    this.#forwarded?.opened()
+    const capture = this.#makeCapture(state, log)
+    capture.adopt(handover)
+    return () => {
+      this.#borrowed = log
+      try {
+        this.#begin(capture, handover)
+      } catch (error) {
+        this.#borrowed = undefined
+        throw error
+      }
+      this.#forwarded?.opened()
+    }
   }
 
-  #adopt(handover: DatabaseHandover, state: HistoryState, log: TransactionLog): void {
-    this.#capture = this.#makeCapture(state, log)
-    this.#capture.adopt(handover)
+  #begin(capture: Capture, { disguise }: DatabaseHandover): void {
+    capture.undisguise(disguise)
+    this.#capture = capture
+    this.disguise = 0
     this.#hasComplained = false
     this.#isTorn = false
-    this.#stuckMs = undefined
+    this.#leaving = undefined
   }
 
   /** On the primary: another node writes to the database, and the peer thread applies that. */
@@ -278,7 +294,6 @@ export class MountedDatabase {
 
   /** On a replica: transactions no longer go to the primary. Throws as handOver() does. */
   giveBack(): DatabaseHandover {
-    this.shut()
     return this.handOver()
   }
 
@@ -324,7 +339,8 @@ export class MountedDatabase {
 
   /** Clients may write to its WAL without a request, and it has a content that they write to. */
   get isWrittenPast(): boolean {
-    return this.log?.isPassed === true && (this.#capture?.history.commit ?? 0) > 0
+    const capture = this.#capture ?? this.#leaving?.capture
+    return this.log?.isPassed === true && (capture?.history.commit ?? 0) > 0
   }
 
   /**
@@ -419,36 +435,37 @@ export class MountedDatabase {
   /**
    * Ends the capture: clients can write nothing from here on. A client in the middle of a transaction finds it undone.
    *
-   * Throws "unavailable" when a system call fails on the way: nothing has changed, and it may be tried again. While it is,
-   * nobody adds a transaction. What fails for too long is left as it is, for the start after that to look into: this
-   * database alone must not keep the node in its role.
+   * Throws "unavailable" when a system call fails on the way, and it is worth asking again. What fails for too long is
+   * left as it is, for the next start to look into: nobody knows what of it is on the disk, and this database alone must
+   * not keep the node in its role.
    */
   handOver(): DatabaseHandover {
     const { clock } = this.#context
     try {
-      const handover = this.#handOver()
-      this.#stuckMs = undefined
-      return handover
+      return this.#handOver()
     } catch (error) {
-      const isNew = this.#stuckMs === undefined
-      this.#stuckMs ??= clock.monotonicMs()
-      if (clock.monotonicMs() - this.#stuckMs < STUCK_MS_MAX) {
-        const what = "cannot hand a database over, trying again"
-        if (isNew) warnings.warn(what, { db: this.name, error })
+      const what = "cannot hand a database over, trying again"
+      if (this.#leaving === undefined) warnings.warn(what, { db: this.name, error })
+      const leaving = this.#leaving ?? {
+        capture: must(this.#capture, "capture"),
+        sinceMs: clock.monotonicMs(),
+      }
+      this.#end()
+      if (clock.monotonicMs() - leaving.sinceMs < STUCK_MS_MAX) {
+        this.#leaving = leaving
         throw new LitefsError("unavailable", `Cannot hand "${this.name}" over: ${messageOf(error)}`)
       }
       warnings.error("database is unavailable, its files are left as they are", {
         db: this.name,
         error,
       })
-      this.#isTorn = this.#capture?.isTorn === true
-      this.#end()
+      this.#isTorn = leaving.capture.isTorn
       return damagedHandover(this.name)
     }
   }
 
   #handOver(): DatabaseHandover {
-    const capture = this.#capture
+    const capture = this.#leaving?.capture ?? this.#capture
     if (capture === undefined) return damagedHandover(this.name)
     this.#sync()
     const handover = capture.handOver(() => {
@@ -462,6 +479,7 @@ export class MountedDatabase {
   #end(): void {
     this.#capture = undefined
     this.#borrowed = undefined
+    this.#leaving = undefined
   }
 
   get hasFiles(): boolean {
@@ -471,6 +489,12 @@ export class MountedDatabase {
   /** What captures transactions, or undefined on a replica, where clients cannot write. */
   get capture(): Capture | undefined {
     return this.#capture
+  }
+
+  /** Where its pages are to be read, when not all of them are in the file. */
+  get reader(): Capture | undefined {
+    const leaving = this.#leaving?.capture
+    return this.#capture ?? (leaving?.isTorn ? leaving : undefined)
   }
 
   /** Nobody may read the file: a part of its last transaction is not there, and nobody has that any more. */
@@ -509,7 +533,7 @@ export class MountedDatabase {
    */
   settle(): boolean {
     const capture = this.#capture
-    if (capture === undefined) return true
+    if (capture === undefined) return this.#leaving === undefined
     if (!capture.settle()) return false
     const { dataDir } = this.#context
     saveCleanState(dataDir, this.name, this.database, capture.history)

@@ -249,11 +249,14 @@ export class MountedDatabases {
     if (database !== undefined) database.isWanted = isWanted
   }
 
-  /** On a replica: clients may write to the database, and every transaction goes to the primary first. */
-  borrow(handover: DatabaseHandover): void {
+  /**
+   * On a replica: clients may write to the database, and every transaction goes to the primary first. See
+   * MountedDatabase.borrow().
+   */
+  borrow(handover: DatabaseHandover): () => void {
     const state = historyState(must(handover.state, "state of a borrowed database"))
     this.endUndone(handover.name)
-    this.get(handover.name).borrow(handover, state)
+    return this.get(handover.name).borrow(handover, state)
   }
 
   /** Returns a borrowed database. */

@@ -65,14 +65,14 @@ export class DatabaseEntry extends UsedEntry {
 
   override readAttributes(into: Attributes): void {
     super.readAttributes(into)
-    const { capture } = this.#database
-    if (capture !== undefined && !this.isRemoved) into.size = capture.databaseSize()
+    const { reader } = this.#database
+    if (reader !== undefined && !this.isRemoved) into.size = reader.databaseSize()
   }
 
   override read(offset: number, size: number, into: Region): number {
-    const { capture } = this.#database
-    if (capture === undefined || this.isRemoved) return this.#readFile(offset, size, into)
-    return capture.readDatabase(offset, size, into)
+    const { reader } = this.#database
+    if (reader === undefined || this.isRemoved) return this.#readFile(offset, size, into)
+    return reader.readDatabase(offset, size, into)
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {
