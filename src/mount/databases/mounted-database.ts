@@ -622,7 +622,8 @@ export class MountedDatabase {
    * thread that writes, 0 if unknown.
    */
   complainAboutWrite(thread: number): void {
-    if (this.#hasComplained) return
+    const isOnItsWay = this.role.isPrimary && !this.#isLent
+    if (this.#hasComplained || isOnItsWay) return
     this.#hasComplained = true
     if (this.#isLent) {
       return warnings.warn("refused a write: the write lock is lent to another node", {
