@@ -95,6 +95,7 @@ test("a borrowed database goes back when its WAL can be read again, and is borro
   held.kill("SIGKILL")
   await replica.logged(/cannot hand a database over, trying again/)
   expect(values(primary)).toBe("1,2")
+  expect(failureOf(["rm", `${replica.mount}/a.db-wal`])).toMatch(/busy/)
   faults.set("")
   run(shell(primary, "insert into t values(3)"))
   run(locked(replica, ...shell(replica, "insert into t values(4)")))

@@ -491,6 +491,11 @@ export class MountedDatabase {
     return this.#capture
   }
 
+  /** It is being handed over, for which its WAL is needed. */
+  get isLeaving(): boolean {
+    return this.#leaving !== undefined
+  }
+
   /** Where its pages are to be read, when not all of them are in the file. */
   get reader(): Capture | undefined {
     const leaving = this.#leaving?.capture
