@@ -259,8 +259,19 @@ export class MountedDatabase {
    * On a replica: the primary has lent the write lock, and hears of every transaction first. Returns what is to be called
    * for that. The first transaction may be our own (Capture.undisguise()): that throws a Proposal, and is called again
    * when the primary has it. Until then the database is as before.
+   *
+   * Throws while the kernel has the WAL open past the daemon. When the last client of the time as the primary goes, the
+   * peer thread gives WRITE up and opens the WAL anew; a reader that comes in between keeps it passed (passed-entry.ts).
+   * The borrower would pass, too: its commits would ask nobody.
    */
   borrow(handover: DatabaseHandover, state: HistoryState): () => void {
+    if (this.log?.isPassed || this.index?.isPassed) {
+      const problem = "clients have its WAL open past LiteFS, try again when they have closed it"
+      throw new LitefsError(
+        "unavailable",
+        `Cannot write to database "${this.name}" here: ${problem}`,
+      )
+    }
     const log = new ProposingLog()
     const capture = this.#makeCapture(state, log)
     capture.adopt(handover)
