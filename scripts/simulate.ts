@@ -5,6 +5,8 @@ import { type Outcome, simulate } from "../test/simulation/simulation.ts"
 
 const SEEDS = 1000
 const FAILURES_MAX = 20
+/** One process runs so many. */
+const PART_SEEDS = 250
 
 function refuse(problem: string): never {
   console.error(`ERROR: ${problem}`)
@@ -22,7 +24,7 @@ function flags() {
         seconds: { type: "string" },
         canary: { type: "string" },
         trace: { type: "boolean" },
-        part: { type: "string" }, // K/N: every N-th seed from the K-th on, told as JSON
+        part: { type: "boolean" }, // told as JSON
       },
     }).values
   } catch (error) {
@@ -55,32 +57,39 @@ function isLate(): boolean {
 }
 
 const kept = { canary, ...(nodes === undefined ? {} : { nodes }) }
-if (values.part !== undefined) runPart(values.part)
+let next = first
+if (values.part === true) runPart()
 else process.exit(await runAll())
 
 /** A process of several. */
-function runPart(part: string): void {
-  const [index = 0, of = 1] = part.split("/").map(Number)
-  for (let seed = first + index; seed < first + count && !isLate(); seed += of) {
-    const outcome = simulate({ seed, ...kept })
-    process.stdout.write(`${JSON.stringify(outcome)}\n`)
+function runPart(): void {
+  for (let seed = first; seed < first + count; seed++) {
+    process.stdout.write(`${JSON.stringify(simulate({ seed, ...kept }))}\n`)
   }
 }
 
 async function runAll(): Promise<number> {
   const sum = new Sum()
-  if (jobs === 1) {
+  if (isOne) {
     const print = trace ? { trace: (line: string) => console.log(line) } : {}
-    for (let seed = first; seed < first + count && !isLate() && !sum.isEnough; seed++) {
-      sum.add(simulate({ seed, ...kept, ...print }))
-    }
-  } else await Promise.all(Array.from({ length: jobs }, (_, index) => runJob(index, sum)))
+    sum.add(simulate({ seed: first, ...kept, ...print }))
+  } else await Promise.all(Array.from({ length: jobs }, () => runJob(sum)))
   return sum.end()
 }
 
-async function runJob(index: number, sum: Sum): Promise<void> {
-  const given = process.argv.slice(2)
-  const words = [...given, "--part", `${index}/${jobs}`]
+/** One process after the other, until all seeds have run. What a run leaves is collected only when its process ends. */
+async function runJob(sum: Sum): Promise<void> {
+  while (next < first + count && !isLate() && !sum.isEnough) {
+    const seeds = Math.min(PART_SEEDS, first + count - next)
+    const words = ["--part", "--seed", String(next), "--seeds", String(seeds)]
+    if (canary !== undefined) words.push("--canary", canary)
+    if (nodes !== undefined) words.push("--nodes", String(nodes))
+    next += seeds
+    await runProcess(words, sum)
+  }
+}
+
+async function runProcess(words: readonly string[], sum: Sum): Promise<void> {
   const job = Bun.spawn([process.execPath, import.meta.filename, ...words], { stdout: "pipe" })
   const decoder = new TextDecoder()
   let text = ""
@@ -89,10 +98,10 @@ async function runJob(index: number, sum: Sum): Promise<void> {
     const lines = text.split("\n")
     text = lines.pop() ?? ""
     for (const line of lines) sum.add(JSON.parse(line) as Outcome)
-    if (sum.isEnough) job.kill()
+    if (sum.isEnough || isLate()) job.kill()
   }
   const code = await job.exited
-  if (code !== 0 && !sum.isEnough) sum.broken(`a process has ended with code ${code}`)
+  if (code !== 0 && !sum.isEnough && !isLate()) sum.broken(`a process has ended with code ${code}`)
 }
 
 class Sum {

@@ -73,10 +73,18 @@ async function helpOf([name, stray]: readonly string[]): Promise<string> {
 const UNMOUNT =
   "LiteFS unmounts when it is told to stop (kill, systemctl stop), and umount DIR removes the mount of one that has died"
 
-/** What is done without a command. */
+/** What other programs call it, and what is done without a command. */
 const ELSEWHERE = new Map([
   ["umount", UNMOUNT],
   ["unmount", UNMOUNT],
+  ["stop", UNMOUNT],
+  ...["start", "serve", "replicate"].map((name) => [name, "litefs mount starts a node"] as const),
+  ...["status", "ls", "list", "databases"].map(
+    (name) => [name, "litefs info shows a node, its databases and its replicas"] as const,
+  ),
+  ["backup", "litefs export writes a database to a file"],
+  ["restore", "litefs import makes a database of a file, or replaces it"],
+  ["failover", "litefs promote makes a node the primary"],
 ])
 
 function find(name: string): LazyCommand {

@@ -32,6 +32,8 @@ export interface DoctorOptions {
   /** All databases when there is no name. */
   readonly databases: readonly string[]
   readonly repairs: boolean
+  /** Of who the node is, and of its cluster, which this layer does not know. */
+  identity?(dataDir: DataDir): Finding[]
 }
 
 export interface DoctorReport {
@@ -49,7 +51,7 @@ export interface Examination {
 }
 
 export function examine(
-  { dataDir: root, databases, repairs }: DoctorOptions,
+  { dataDir: root, databases, repairs, identity = () => [] }: DoctorOptions,
   clock: Clock,
 ): Examination {
   const dataDir = new DataDir(root)
@@ -67,7 +69,7 @@ export function examine(
   // A directory that only the original has used has no lock, and without --repair gets none.
   const lock = repairs || existsSync(join(root, "lock")) ? lockOf(dataDir, repairs) : undefined
   try {
-    return examineLocked(dataDir, { databases, repairs }, lock === "read-only", clock)
+    return examineLocked(dataDir, { databases, repairs, identity }, lock === "read-only", clock)
   } finally {
     if (typeof lock === "number") closeFile(lock)
   }
@@ -101,14 +103,16 @@ const ROUNDS_MAX = 4
 
 function examineLocked(
   dataDir: DataDir,
-  { databases, repairs }: Omit<DoctorOptions, "dataDir">,
+  { databases, repairs, identity }: Required<Omit<DoctorOptions, "dataDir">>,
   isReadOnly: boolean,
   clock: Clock,
 ): Examination {
   const { root } = dataDir
   const names = chosenNames(dataDir, databases)
   const look = () => {
-    const found = report(dataDir, names, databases.length === 0, clock)
+    const directory =
+      databases.length === 0 ? [...identity(dataDir), ...strayFindings(dataDir)] : []
+    const found = report(dataDir, names, directory, clock)
     if (!isReadOnly) return found
     const what = "its file system is read-only, and it could not be locked: it is examined as it is"
     return { ...found, findings: [note("not-locked", root, what), ...found.findings] }
@@ -148,7 +152,7 @@ function chosenNames(dataDir: DataDir, databases: readonly string[]): string[] {
 function report(
   dataDir: DataDir,
   names: readonly string[],
-  withDirectory: boolean,
+  findings: readonly Finding[],
   clock: Clock,
 ): DoctorReport {
   const placements = placementsOf(dataDir)
@@ -174,14 +178,14 @@ function report(
         findings: missing.length > 0 ? [...access, ...ofLog] : [...ofLog, ...found.findings],
       }
     }),
-    findings: withDirectory ? strayFindings(dataDir) : [],
+    findings,
   }
 }
 
 /** Undefined when there was nothing to repair. */
 function repairAll(root: string, found: DoctorReport, clock: Clock): string[] | undefined {
   const groups = [
-    { label: "dbs", findings: found.findings },
+    { label: "directory", findings: found.findings },
     ...found.databases.map(({ name, findings }) => ({ label: name, findings })),
   ]
   if (!groups.some(({ findings }) => findings.some(({ repair }) => repair))) return undefined

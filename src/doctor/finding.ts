@@ -28,6 +28,9 @@ export type FindingCode =
   | "integrity"
   | "integrity-unknown"
   // the directory
+  | "cluster-id" // LiteFS does not start with it
+  | "lease-record" // the same
+  | "cluster-key"
   | "takeover-unreadable"
   | "takeover-pending" // by a snapshot; the next start completes it
   | "stray"

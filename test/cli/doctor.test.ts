@@ -835,3 +835,54 @@ describe.skipIf(process.getuid?.() !== 0)("litefs doctor where it may not write"
     expect(out).toContain("healthy")
   })
 })
+
+describe("doctor: who the node is", () => {
+  const CLUSTER = "LFSC0123456789ABCDEF"
+  const paths = () => {
+    const { leasePath, clusterIdPath, clusterKeyPath } = new DataDir(data.root)
+    return { leasePath, clusterIdPath, clusterKeyPath }
+  }
+
+  /** As a node leaves it that has been in a cluster. */
+  function withIdentity(): ReturnType<typeof paths> {
+    mkdirSync(join(data.root, "dbs"), { recursive: true })
+    const found = paths()
+    const lease = new StaticLease(found.leasePath, () => 7n)
+    lease.setCluster(CLUSTER)
+    writeFileSync(found.clusterIdPath, `${CLUSTER}\n`)
+    writeFileSync(found.clusterKeyPath, `${"ab".repeat(32)}\n`)
+    return found
+  }
+
+  test("nothing is said of what is whole, or missing", async () => {
+    withIdentity()
+    expect((await litefs()).out).toBe("no databases\n")
+    for (const path of Object.values(paths())) rmSync(path)
+    expect(await litefs()).toMatchObject({ code: 0, out: "no databases\n" })
+  })
+
+  test("a cluster id that cannot be read is made again from its copy, and kept", async () => {
+    const { clusterIdPath } = withIdentity()
+    writeFileSync(clusterIdPath, "LFSC???\n")
+    const { code, out } = await litefs()
+    expect(code).toBe(1)
+    expect(out).toContain("it holds no cluster id, and LiteFS does not start with it")
+    expect(out).toContain("--repair makes it again from the copy in lease.json")
+    expect(await litefs("--repair")).toMatchObject({ code: 0 })
+    expect(readFileSync(clusterIdPath, "utf8")).toBe(`${CLUSTER}\n`)
+    expect(await litefs()).toMatchObject({ code: 0 })
+  })
+
+  test("without a copy, and for a lease record, it says what can be done, and changes nothing", async () => {
+    const { clusterIdPath, leasePath, clusterKeyPath } = withIdentity()
+    for (const path of [clusterIdPath, leasePath, clusterKeyPath]) writeFileSync(path, "{}\n")
+    const { code, out } = await litefs("--repair")
+    expect(code).toBe(1)
+    expect(out).toContain("copy the file clusterid from the data directory of another node")
+    expect(out).toContain("it is not a lease record")
+    expect(out).toContain("note with DATA/clusterkey")
+    expect(out).toContain("None of this can be repaired here.")
+    for (const path of [clusterIdPath, leasePath, clusterKeyPath])
+      expect(readFileSync(path, "utf8")).toBe("{}\n")
+  })
+})

@@ -239,6 +239,10 @@ describe("litefs help", () => {
       ["umount", "/litefs"],
       "Cannot run litefs umount: there is no such command, LiteFS unmounts when it is told to stop (kill, systemctl stop), and umount DIR removes the mount of one that has died",
     ],
+    [
+      ["status"],
+      "Cannot run litefs status: there is no such command, litefs info shows a node, its databases and its replicas",
+    ],
     [["toString"], "Cannot run litefs toString: there is no such command, see litefs help"],
     [["--bogus"], "Cannot run litefs --bogus: there is no such command, see litefs help"],
     [["--", "mount"], "Cannot run litefs --: there is no such command, see litefs help"],

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import type { ServerResponse } from "node:http"
 import { run } from "../../src/cli/main-command.ts"
+import { until } from "../../src/cli/node/waiting.ts"
 import { systemClock } from "../../src/lib/clock.ts"
 import { Gate } from "../../src/lib/gate.ts"
 import { FakeApi } from "../support/fake-api.ts"
@@ -81,8 +82,7 @@ describe("litefs wait", () => {
     expect(await litefs("--url", api.url, ...args)).toEqual(OK)
     const { wait, ...others } = queryOf(api)
     expect(others).toEqual(query as typeof others)
-    expect(Number(wait)).toBeGreaterThan(10_000)
-    expect(Number(wait)).toBeLessThanOrEqual(20_000)
+    expect(Number(wait)).toBe(3000) // to hear of the reason; later questions are held back for longer
     expect(api.requests).toHaveLength(1)
   })
 
@@ -99,6 +99,46 @@ describe("litefs wait", () => {
     })
     expect(Number(queryOf(never).wait)).toBeLessThanOrEqual(120)
     expect(never.requests.length).toBeLessThan(5)
+  })
+
+  test("says why it waits after some seconds, and when that is something else", async () => {
+    const clock = new FakeClock()
+    const problems = ["a", "a", "Cannot b", "Cannot b", "c", undefined]
+    const holds: number[] = []
+    const told: [ms: number, problem: string][] = []
+    const check = async (leftMs: number) => {
+      holds.push(leftMs)
+      clock.advance(Math.min(leftMs, 20_000))
+      return problems.shift()
+    }
+    let isOver = false
+    const waiting = until({ check, outcome: "is so" }, clock, 600_000, (problem) => {
+      told.push([Math.floor(clock.monotonicMs() / 1000), problem])
+    }).finally(() => {
+      isOver = true
+    })
+    while (!isOver) {
+      for (let i = 0; i < 10; i++) await Promise.resolve()
+      clock.advance(1000)
+    }
+    expect(await waiting).toBeUndefined()
+    expect(told.map(([, problem]) => problem)).toEqual(["a", "cannot b", "c"])
+    expect(told[0]?.[0]).toBe(3)
+    expect(holds[0]).toBe(3000)
+    expect(holds[1]).toBeGreaterThan(500_000)
+  })
+
+  test("stderr has it, and stdout the outcome alone", async () => {
+    await using api = await nodeOf([503, "the lag is 9 ms"], [200])
+    const io = new WaitIo()
+    let passedMs = 0
+    io.clock.monotonicMs = () => {
+      passedMs += 2000
+      return systemClock.monotonicMs() + passedMs
+    }
+    const { code, out, err } = await outcome(io, "--url", api.url, "--synced")
+    expect({ code, err }).toEqual({ code: 0, err: "waiting: the lag is 9 ms\n" })
+    expect(out).toMatch(/is in sync\n$/)
   })
 
   test("--timeout 0 looks once", async () => {

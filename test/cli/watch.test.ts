@@ -76,15 +76,17 @@ test("a replica that has lost its primary, and what that has told before", () =>
     { ...OTHER, role: "primary", isConnected: false, transactions: null },
     { ...OTHER, hostname: "one", isThis: true, lagMs: 25_000 },
     ...[told, { ...told, hostname: "four", isConnected: false }],
+    { ...OTHER, hostname: "five", silentMs: 8000 },
   ]
   const node = { ...NODE, role: "replica", isConnected: false, knowsReplicas: false }
   const lines = draw(viewOf({ ...PICTURE, node, nodes }), WIDE, undefined)
-  expect(lines.slice(7, 13).join("\n")).toMatchInlineSnapshot(`
+  expect(lines.slice(7, 14).join("\n")).toMatchInlineSnapshot(`
     "NODE        ROLE     STATE              LAG  BEHIND  URL
     two         primary  away                 -       -  -
     one (this)  replica  not connected      25s       3  -
     three       replica  connected 25s ago    -       3  -
     four        replica  away 25s ago         -       3  -
+    five        replica  silent 8s            -       3  -
     the primary does not tell of its other replicas"
   `)
 })

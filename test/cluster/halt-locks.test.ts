@@ -131,6 +131,21 @@ describe("HaltLocks", () => {
     expect(fixture.log).toEqual(["lend a.db", "apply 5"])
   })
 
+  test("tells of the acknowledgements of what its holder has made, and of nothing else", async () => {
+    const fixture = new Fixture()
+    const { locks } = fixture
+    const check = (id: bigint, pos: Pos) => () => locks.checkTaken("a.db", id, pos)
+    expect(check(1n, posOf(4n))).toThrow(/does not hold/) // of a loan by a primary before this one
+    await fixture.acquire(1n)
+    await locks.apply("a.db", 1n, sent(transaction(5n)))
+    check(1n, posOf(5n))()
+    expect(check(2n, posOf(5n))).toThrow(/does not hold/)
+    expect(check(1n, posOf(4n))).toThrow(/is at 0000000000000005.*not at 0000000000000004/)
+    expect(check(1n, { txid: 5n, checksum: BASE })).toThrow(/not at/)
+    await locks.release("a.db", 1n)
+    expect(check(1n, posOf(5n))).toThrow(/does not hold/)
+  })
+
   test("a transaction that was applied is not acknowledged when this node is the primary no more", async () => {
     const fixture = new Fixture()
     await fixture.acquire(1n)

@@ -60,7 +60,14 @@ test("GET /nodes of a primary tells of its replicas, to who has the token", asyn
     replicas: [
       {
         ...{ id: "0000000000000002", hostname: "2", url: "http://2", isConnected: true },
-        ...{ sinceMs: node.nowMs, transactions: 2, databases: 1, leftOut: [], leftOutCount: 0 },
+        ...{
+          sinceMs: node.nowMs,
+          silentMs: null,
+          transactions: 2,
+          databases: 1,
+          leftOut: [],
+          leftOutCount: 0,
+        },
       },
       expect.objectContaining({ hostname: "3", transactions: 0 }),
     ],

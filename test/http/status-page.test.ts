@@ -164,6 +164,16 @@ describe("GET /watch", () => {
     })
     node.clock.advance(1000)
     expect(await watcher.next()).toEqual({ event: "change", wallMs: node.nowMs })
+    Object.assign(stream, { silentMs: 8210 })
+    node.clock.advance(1000)
+    const silent = await watcher.next()
+    expect(silent.nodes?.[1]).toMatchObject({ isConnected: true, silentMs: 8000 })
+    expect(silent.node?.findings).toMatchObject([
+      {
+        level: "warn",
+        text: 'The replica "two" has said nothing for 8s: what it was sent may not be there',
+      },
+    ])
     node.streams.delete(stream)
     node.clock.advance(1000)
     const { node: facts, nodes } = await watcher.next()

@@ -29,6 +29,8 @@ export interface FaultsContext {
   /** Faults are short, or last so long. */
   readonly longMs: readonly [least: number, most: number]
   trace(text: string): void
+  /** Somebody has made it the primary by force, whatever it lacks. */
+  forced(machine: Machine): void
 }
 
 type Fault = (machine: Machine) => (() => void) | undefined
@@ -264,13 +266,17 @@ export class Faults {
   }
 
   #people(): void {
-    const { random, machines, isForced, trace } = this.#context
-    const { name, node } = random.pick(machines)
+    const { random, machines, isForced, trace, forced } = this.#context
+    const machine = random.pick(machines)
+    const { name, node } = machine
     if (node === undefined || node.process.isStopped) return
     const { membership, handoffs } = node
     if (isForced && random.below(3) === 0) {
       trace(`FAULT somebody makes ${name} the primary by force`)
-      membership.member.force().catch((error) => trace(`  ${name}: ${error.message}`))
+      membership.member.force().then(
+        () => forced(machine),
+        (error) => trace(`  ${name}: ${error.message}`),
+      )
       return
     }
     trace(`FAULT somebody hands the role over to ${name}`)

@@ -17,8 +17,8 @@ export interface Answered {
   readonly pos: Pos
   readonly node: string
   readonly atMs: number
-  /** Whether it may not be lost: enough replicas have acknowledged it, and no more nodes fail than that. */
-  readonly isSafe: boolean
+  /** Whether it may not be lost: enough replicas have acknowledged it, no more nodes fail, and nobody used force. */
+  isSafe: boolean
 }
 
 export interface LedgerContext {
@@ -96,6 +96,14 @@ export class Ledger implements Account {
 
   answer(answered: Answered): void {
     this.answered.push(answered)
+  }
+
+  /** Somebody has chosen a primary with these positions, and that what it lacks may be lost. */
+  forced(positionOf: (database: string) => Pos | undefined): void {
+    for (const answered of this.answered) {
+      const history = this.historyOf(answered.database, positionOf(answered.database) ?? ZERO_POS)
+      if (!this.isIn(history, answered)) answered.isSafe = false
+    }
   }
 
   violation(text: string): void {

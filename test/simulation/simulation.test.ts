@@ -35,6 +35,19 @@ describe("simulated clusters", () => {
     LIMIT_MS,
   )
 
+  /** What each has found was mended. A seed is another run when what it goes through has changed. */
+  test.each([
+    [21111, "a borrowed commit is answered only for the history of the primary that has taken it"],
+    [23366, "what a node lacks that somebody forces into the role may be lost"],
+  ])(
+    "seed %d: %s",
+    (seed) => {
+      const outcome = simulate({ seed })
+      expect(outcome.violations.length === 0 ? "" : failureText(outcome)).toBe("")
+    },
+    LIMIT_MS,
+  )
+
   test(
     "a seed is the same run each time",
     () => {

@@ -28,7 +28,7 @@
  *   5. When a program is told that its transaction is committed, as many replicas as are waited for have it durably,
  *      beside the primary.
  *   6. What a program was told is committed is in the history in the end: with a lease in a store, where no more nodes
- *      are in trouble at a time than replicas are waited for.
+ *      are in trouble at a time than replicas are waited for, and nobody has forced a node into the role that lacks it.
  *
  * Not part of it: SQLite and the mount, the commit log and recovery, what parses bytes from outside, the clients of etcd
  * and Consul, TLS and tokens, the proxy, dropped and imported databases, retention, nodes with some of the databases,
@@ -168,6 +168,10 @@ class Run {
       ...{ store: this.#store, troubleMax, isForced, graceMs: ttlMs + 2000 },
       longMs: [ttlMs / 2, ttlMs * 2.5],
       trace: (text) => this.trace(text),
+      forced: (machine) => {
+        const { databases } = machine.node ?? {}
+        this.#ledger.forced((database) => databases?.position(database))
+      },
     })
   }
 

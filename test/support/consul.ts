@@ -1,7 +1,7 @@
 /**
  * A server that speaks as much of Consul's HTTP API as LiteFS uses. It is no Consul: it has one node, no Raft, and no
  * ACLs but one token. What the original was recorded to ask and to be answered, it answers in the same way
- * (test/golden/consul.golden.test.ts); `?cas=`, `?recurse`, ModifyIndex, the lock delay and the end of a session after
+ * (test/golden/consul.golden.test.ts); transactions, `?recurse`, ModifyIndex, the lock delay and the end of a session after
  * its TTL follow Consul's documentation, and nobody has compared them with a real one.
  *
  * Every request must have the form of a recorded one, or of those few; anything else is answered with 400 and kept in
@@ -36,8 +36,24 @@ const FORMS: readonly (readonly [form: RegExp, body?: readonly string[]])[] = [
 
   [/^GET \/v1\/kv\/[\w./-]+\?consistent$/],
   [/^GET \/v1\/kv\/[\w./-]+\/\?recurse$/],
-  [/^PUT \/v1\/kv\/[\w./-]+\?cas=\d+$/],
+  [/^PUT \/v1\/txn$/],
 ]
+
+interface KvOperation {
+  readonly Verb: string
+  readonly Key: string
+  readonly Session?: string
+  readonly Index?: number
+  readonly Value?: string
+}
+
+/** Members of an operation beside Verb, Key and Value. */
+const NEEDED: Readonly<Record<string, string>> = {
+  lock: "Session",
+  unlock: "Session",
+  cas: "Index",
+  "check-index": "Index",
+}
 
 export interface ConsulAnswer {
   readonly status: number
@@ -117,6 +133,7 @@ export class FakeConsul implements AsyncDisposable {
       this.odd.push(`${line} ${body}`)
       return { status: 400, body: `Bad request: ${line}` }
     }
+    if (path === "/v1/txn") return this.#transaction(line, body)
     const url = new URL(path, "http://consul")
     if (url.pathname.startsWith("/v1/kv/")) return this.#kv(method, url, body)
     if (url.pathname === "/v1/session/create") return this.#create(parsed(body))
@@ -164,32 +181,69 @@ export class FakeConsul implements AsyncDisposable {
   #kv(method: string, url: URL, body: Buffer): ConsulAnswer {
     const key = decodeURIComponent(url.pathname.slice("/v1/kv/".length))
     if (method === "GET") return this.#read(key, url.searchParams.has("recurse"))
+    const [acquire, release] = ["acquire", "release"].map((name) => url.searchParams.get(name))
+    if (acquire && !this.#sessions.has(acquire)) {
+      return { status: 500, body: `rpc error making call: invalid session "${acquire}"` }
+    }
+    const is = acquire
+      ? this.#lock(key, acquire, body)
+      : release
+        ? this.#unlock(key, release, body)
+        : this.#set(key, body, this.#entries.get(key)?.session)
+    return { status: 200, body: String(is) }
+  }
+
+  /** All operations, or none. */
+  #transaction(line: string, body: Buffer): ConsulAnswer {
+    const operations = parsed(body) as unknown as readonly { readonly KV?: KvOperation }[]
+    const isOdd = ({ KV }: { readonly KV?: KvOperation }) => {
+      const { Verb, Key, Value, ...rest } = KV ?? { Verb: "", Key: "", Value: undefined }
+      const needed = NEEDED[Verb]
+      const hasValue = Verb === "check-index" ? Value === undefined : typeof Value === "string"
+      return !needed || !Key || !hasValue || Object.keys(rest).join() !== needed
+    }
+    if (!Array.isArray(operations) || operations.length === 0 || operations.some(isOdd)) {
+      this.odd.push(`${line} ${body}`)
+      return { status: 400, body: "Failed to parse body" }
+    }
+    const before = new Map(this.#entries)
+    for (const [OpIndex, { KV }] of operations.entries()) {
+      if (this.#operate(KV as KvOperation)) continue
+      this.#entries.clear()
+      for (const [key, entry] of before) this.#entries.set(key, entry)
+      const What = `failed to ${KV?.Verb} key "${KV?.Key}"`
+      return {
+        status: 409,
+        body: JSON.stringify({ Results: null, Errors: [{ OpIndex, What }] }),
+      }
+    }
+    return { status: 200, body: JSON.stringify({ Results: [], Errors: null }) }
+  }
+
+  #operate({ Verb, Key, Session = "", Index, Value = "" }: KvOperation): boolean {
+    const value = Buffer.from(Value, "base64")
+    if (Verb === "lock") return this.#sessions.has(Session) && this.#lock(Key, Session, value)
+    if (Verb === "unlock") return this.#unlock(Key, Session, value)
+    const entry = this.#entries.get(Key)
+    if (Index !== (entry === undefined || isGone(entry) ? 0 : entry.modifyIndex)) return false
+    return Verb === "check-index" || this.#set(Key, value, entry?.session)
+  }
+
+  #lock(key: string, session: string, value: Buffer): boolean {
     const entry = this.#entries.get(key)
-    const [acquire, release, cas] = ["acquire", "release", "cas"].map((name) =>
-      url.searchParams.get(name),
-    )
-    const isTrue = (is: boolean, session: string | undefined): ConsulAnswer => {
-      if (is) {
-        this.#index += 1
-        this.#entries.set(key, {
-          ...{ value: body, session, modifyIndex: this.#index, lockedUntilMs: 0 },
-        })
-      }
-      return { status: 200, body: String(is) }
-    }
-    if (acquire) {
-      if (!this.#sessions.has(acquire)) {
-        return { status: 500, body: `rpc error making call: invalid session "${acquire}"` }
-      }
-      const isFree = entry?.session === undefined || entry.session === acquire
-      return isTrue(isFree && performance.now() >= (entry?.lockedUntilMs ?? 0), acquire)
-    }
-    if (release) return isTrue(entry?.session === release, undefined)
-    if (cas) {
-      const index = entry === undefined || isGone(entry) ? 0 : entry.modifyIndex
-      return isTrue(Number(cas) === index, entry?.session)
-    }
-    return isTrue(true, entry?.session)
+    if (performance.now() < (entry?.lockedUntilMs ?? 0)) return false
+    const isFree = entry?.session === undefined || entry.session === session
+    return isFree && this.#set(key, value, session)
+  }
+
+  #unlock(key: string, session: string, value: Buffer): boolean {
+    return this.#entries.get(key)?.session === session && this.#set(key, value, undefined)
+  }
+
+  #set(key: string, value: Buffer, session: string | undefined): true {
+    this.#index += 1
+    this.#entries.set(key, { value, session, modifyIndex: this.#index, lockedUntilMs: 0 })
+    return true
   }
 
   #read(key: string, isPrefix: boolean): ConsulAnswer {

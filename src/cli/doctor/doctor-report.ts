@@ -1,4 +1,5 @@
 /** Has a data directory examined, and reports the findings in sentences or JSON. */
+import { identityFindings } from "../../cluster/role/identity-check.ts"
 import type { DatabaseReport } from "../../doctor/database-check.ts"
 import {
   type DoctorOptions,
@@ -13,7 +14,7 @@ import type { CliIo } from "../terminal/io.ts"
 import { counted, onLines } from "../terminal/table.ts"
 
 export function runDoctor(options: DoctorOptions, asJson: boolean, io: CliIo): number {
-  const examination = examine(options, io.clock)
+  const examination = examine({ ...options, identity: identityFindings }, io.clock)
   io.stdout(
     asJson ? jsonOf(options.dataDir, examination) : onLines(textOf(examination, options.repairs)),
   )

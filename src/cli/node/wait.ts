@@ -71,6 +71,7 @@ any status is an answer. With --synced everything that the primary had when the
 command began has to be there; a database that it cannot send counts, unless the
 node has some of it.
 
+After some seconds, and when that changes, stderr says why it is not true yet.
 The exit code is 0 when it is true, 1 when the time is up, or when the node
 refuses to answer, and 2 when the command line is wrong.`,
   examples: `# start a program when the replica has caught up
@@ -95,7 +96,8 @@ async function wait(args: WaitArgs, io: CliIo): Promise<number> {
   }
   const endMs = io.clock.monotonicMs() + args.values.timeout
   for (const condition of conditions) {
-    const problem = await until(condition, io.clock, endMs)
+    const late = (problem: string) => io.stderr(`waiting: ${onOneLine(problem)}\n`)
+    const problem = await until(condition, io.clock, endMs, late)
     if (problem === undefined) {
       io.stdout(`${onOneLine(condition.outcome)}\n`)
       continue

@@ -24,6 +24,9 @@ export const GRACE_MS = 5000
 /** How long after the end the last answer may come. */
 export const LAST_MS = 1000
 
+/** People hear why it takes long after this time, and when the reason is another one. */
+const QUIET_MS = 3000
+
 const PAUSE_MS_MIN = 50
 const PAUSE_MS_MAX = 1000
 
@@ -36,20 +39,34 @@ export interface Condition {
 
 /** The condition did not come to hold. `timeout` is in the user's spelling. */
 export function notInTime(timeout: string, problem: string): LitefsError {
-  const why = problem.replace(/^Cannot /, "cannot ")
-  return new LitefsError("unavailable", `Cannot wait over ${timeout}: ${why}`)
+  return new LitefsError("unavailable", `Cannot wait over ${timeout}: ${inSentence(problem)}`)
 }
 
-/** Returns why the condition does not hold when the time is over. */
+function inSentence(problem: string): string {
+  return problem.replace(/^Cannot /, "cannot ")
+}
+
+/** Returns why the condition does not hold when the time is over. Tells `late` why it does not yet. */
 export async function until(
   condition: Condition,
   clock: Clock,
   endMs: number,
+  late?: (problem: string) => void,
 ): Promise<string | undefined> {
+  const quietMs = clock.monotonicMs() + QUIET_MS
+  let told: string | undefined
   for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
-    const problem = await condition.check(Math.max(0, endMs - clock.monotonicMs()))
+    const isQuiet = late !== undefined && told === undefined
+    const holdMs = isQuiet ? QUIET_MS : Number.POSITIVE_INFINITY
+    const problem = await condition.check(
+      Math.max(0, Math.min(endMs - clock.monotonicMs(), holdMs)),
+    )
     const leftMs = endMs - clock.monotonicMs()
     if (problem === undefined || leftMs <= 0) return problem
+    if (problem !== told && clock.monotonicMs() >= quietMs) {
+      told = problem
+      late?.(inSentence(problem))
+    }
     await sleep(clock, Math.min(pauseMs, leftMs))
   }
 }

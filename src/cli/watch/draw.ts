@@ -110,8 +110,9 @@ function nodeLines({ node: own, nodes, wallMs }: ClusterView, paint: Paint): str
   return [...tableLines(titles, rows, paint, isAway), ...notes]
 }
 
-function stateOf({ isConnected, asOfMs }: ClusterNode, wallMs: number): string {
-  const state = isConnected ? "connected" : "away"
+function stateOf({ isConnected, silentMs, asOfMs }: ClusterNode, wallMs: number): string {
+  const silent = typeof silentMs === "number" ? `silent ${lagOf(silentMs)}` : "connected"
+  const state = isConnected ? silent : "away"
   if (typeof asOfMs !== "number") return state // an older node does not know it
   return `${state} ${lagOf(Math.max(0, Math.floor((wallMs - asOfMs) / 1000) * 1000))} ago`
 }

@@ -162,8 +162,10 @@ export class BorrowedLock {
     const { signal } = this.#ended
     while (!signal.aborted) {
       try {
-        if (await orAborted(lender.synced(this.#database, pos), signal)) return true
+        if (await orAborted(lender.synced(this.#database, this.#id, pos), signal)) return true
       } catch (error) {
+        // It may be another primary by now, whose history need not have the transaction.
+        if (error instanceof LitefsError && error.code === "no-lock") return false
         log.debug("cannot ask for acknowledgements, trying again", { db: this.#database, error })
       }
       await sleep(clock, RESEND_MS, signal).catch(() => {})

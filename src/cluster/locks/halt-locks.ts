@@ -22,7 +22,7 @@ import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { LineLimit, logger } from "../../lib/log.ts"
 import { inTime } from "../../lib/until.ts"
 import type { LtxHeader } from "../../ltx/header.ts"
-import { formatPos, type Pos, posEquals } from "../../ltx/pos.ts"
+import { formatPos, type Pos, posEquals, ZERO_POS } from "../../ltx/pos.ts"
 import { posBefore } from "../../ltx/span.ts"
 import { headerOf, posOf, type SentTransaction } from "./sent-transaction.ts"
 
@@ -161,6 +161,15 @@ export class HaltLocks {
     if (pos?.txid === header.maxTxid) return // the transaction may already be here
     if (pos === undefined || !posEquals(pos, posBefore(header)))
       throw mismatch(database, header, pos)
+  }
+
+  /** Throws unless the lock is held with this id, and its holder's last transaction has led to the position. */
+  checkTaken(database: string, id: bigint, pos: Pos): void {
+    this.#find(database, id)
+    const here = this.#context.position(database) ?? ZERO_POS
+    if (posEquals(here, pos)) return
+    const problem = `"${database}" is at ${formatPos(here)} here, not at ${formatPos(pos)}`
+    throw new LitefsError("no-lock", `Cannot tell which replicas have it: ${problem}`)
   }
 
   #find(database: string, id: bigint): Held {

@@ -66,10 +66,15 @@ export class Lender {
     return { code: verdictOf(answer), problem: answer.text, isWanted: isWanted(answer), isSynced }
   }
 
-  /** Whether enough replicas have the database up to there. The primary answers when they have, or after a while. */
-  async synced(database: string, pos: Pos): Promise<boolean> {
-    const parameters = new URLSearchParams({ name: database, pos: formatPos(pos) })
-    return (await this.#call("POST", `/synced?${parameters}`)).status === 200
+  /**
+   * Whether enough replicas have what the lock has led to. The primary answers when they have, or after a while. Rejects
+   * with `no-lock` when it has not lent this lock, or not for that: nobody knows then what becomes of it.
+   */
+  async synced(database: string, id: bigint, pos: Pos): Promise<boolean> {
+    const parameters = `${query(database, { id })}&${new URLSearchParams({ pos: formatPos(pos) })}`
+    const { status, text } = await this.#call("POST", `/synced?${parameters}`)
+    if (status === 409) throw new LitefsError("no-lock", text)
+    return status === 200
   }
 
   /** A kept connection may be closed at the moment of its reuse. A repeated request has only one effect. */

@@ -20,6 +20,12 @@ export const CLUSTER_KEY_HEADER = "litefs-cluster-key"
 
 const PATTERN = /^[0-9a-f]{64}$/
 
+/** Whether the file has a key; undefined when there is no file. */
+export function isClusterKey(path: string, files = smallFiles): boolean | undefined {
+  const bytes = files.read("cluster-key", path)
+  return bytes && PATTERN.test(new TextDecoder().decode(bytes).trim())
+}
+
 export class ClusterKey {
   readonly #path: string
   readonly #files: SmallFiles

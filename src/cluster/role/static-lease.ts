@@ -40,9 +40,9 @@ export class StaticLease implements Lease {
   constructor(path: string, makeId: () => bigint, files = smallFiles) {
     this.#path = path
     this.#files = files
-    const bytes = files.read("lease", path)
-    if (bytes !== undefined) {
-      this.#content = decode(path, bytes)
+    const content = readLeaseFile(path, files)
+    if (content !== undefined) {
+      this.#content = content
       return
     }
     const id = makeId().toString(16).toUpperCase().padStart(16, "0")
@@ -173,6 +173,12 @@ export class StaticLease implements Lease {
   get isUnsure(): boolean {
     return this.#isUnsure
   }
+}
+
+/** Undefined when there is none; throws `damaged` for what is no record. */
+export function readLeaseFile(path: string, files = smallFiles): Content | undefined {
+  const bytes = files.read("lease", path)
+  return bytes && decode(path, bytes)
 }
 
 function encode({ id, record, reached, unfenced, cluster, history }: Content): Uint8Array {

@@ -7,8 +7,8 @@
  *   KEY/last           stays; replaced only by whoever has read it (`?cas=`)
  *   KEY/candidates/ID  locked by the session of that node
  *
- * Consul changes one key at a time. A holder counts only when it has also set KEY/last: whoever has lost the key
- * in between cannot set that any more.
+ * What changes several keys is one transaction (PUT /v1/txn, since Consul 0.7): all of it, or nothing. It names the
+ * ModifyIndex of what was read before, so a request that the network has kept for long changes nothing any more.
  *
  * For the lock delay after a session has ended nobody can lock the key. The primary that gives the lease up itself
  * releases the key first, and nobody waits.
@@ -32,6 +32,16 @@ export interface ConsulOptions {
   readonly node?: string
 }
 
+/** One of a transaction. */
+interface Operation {
+  readonly Verb: "lock" | "unlock" | "cas" | "check-index"
+  readonly Key: string
+  readonly Session?: string
+  readonly Index?: number
+  /** Base64. */
+  readonly Value?: string
+}
+
 interface Entry {
   readonly Value?: string | null
   readonly Session?: string
@@ -49,7 +59,7 @@ export class ConsulStore implements LeaseStore {
   readonly #options: ConsulOptions
   #isRegistered = false
   /** ModifyIndex of KEY/last, as this node has read or set it. */
-  #lastIndex: string | undefined
+  #lastIndex: number | undefined
 
   constructor(options: ConsulOptions) {
     this.#options = options
@@ -68,7 +78,7 @@ export class ConsulStore implements LeaseStore {
     return {
       cluster: cluster && textOf(cluster).trim(),
       holder: text && session !== "" ? { text, session } : undefined,
-      last: last && { text: textOf(last), version: indexOf(last) },
+      last: last && { text: textOf(last), version: String(indexOf(last)) },
       revision: "",
     }
   }
@@ -90,7 +100,7 @@ export class ConsulStore implements LeaseStore {
         TTL: `${this.ttlMs / 1000}s`,
       }),
     )
-    const { ID } = Object(parsed(answer)) as { readonly ID?: unknown }
+    const { ID } = membersOf(answer)
     if (typeof ID === "string" && /^[\w-]{1,64}$/.test(ID)) return ID
     throw new LitefsError("unavailable", "it has made a session without an ID")
   }
@@ -123,29 +133,37 @@ export class ConsulStore implements LeaseStore {
 
   async take(session: string, taken: Taken, { last, cluster }: StoreView): Promise<boolean> {
     const { key } = this.#options
-    if (!(await this.#lock(key, session, taken.text))) return false
-    const isFirst = cluster === undefined
-    const isMine =
-      (!isFirst || (await this.#replace(`${key}/clusterid`, taken.cluster, "0"))) &&
-      (await this.#replace(`${key}/last`, taken.last, last?.version ?? "0"))
-    if (!isMine) {
-      await this.#put(`/v1/kv/${key}?release=${session}`)
-      return false
+    const operations: Operation[] = [
+      { Verb: "lock", Key: key, Session: session, ...encoded(taken.text) },
+      {
+        Verb: "cas",
+        Key: `${key}/last`,
+        Index: Number(last?.version ?? 0),
+        ...encoded(taken.last),
+      },
+    ]
+    if (cluster === undefined) {
+      operations.push({ Verb: "cas", Key: `${key}/clusterid`, Index: 0, ...encoded(taken.cluster) })
     }
+    if (!(await this.#change(operations))) return false
     await this.#put(`/v1/kv/${key}/candidates/${taken.id}?release=${session}`)
-    this.#lastIndex = undefined
     return true
   }
 
   async confirm(session: string, text: string, last?: string): Promise<boolean> {
-    if (!(await this.#isHeld(session, text))) return false
-    return last === undefined || this.#setLast(last)
+    const held = await this.#held(session, text)
+    if (held === undefined) return false
+    return last === undefined || this.#change([held, await this.#lastSet(last)])
   }
 
   async replace(session: string, text: string, next: string, last: string): Promise<boolean> {
-    if (!(await this.#isHeld(session, text))) return false
-    if (!(await this.#setLast(last))) return false
-    return this.#lock(this.#options.key, session, next)
+    const held = await this.#held(session, text)
+    if (held === undefined) return false
+    const lock: Operation = {
+      ...{ Verb: "lock", Key: this.#options.key, Session: session },
+      ...encoded(next),
+    }
+    return this.#change([held, await this.#lastSet(last), lock])
   }
 
   async release(session: string, text: string, last: string): Promise<void> {
@@ -153,8 +171,9 @@ export class ConsulStore implements LeaseStore {
     const found = await this.#get(key)
     if (found?.Session === session) {
       if (textOf(found) !== text) return
-      await this.#setLast(last)
-      await this.#put(`/v1/kv/${key}?release=${session}`)
+      this.#lastIndex = undefined // there is no second try
+      const unlock: Operation = { Verb: "unlock", Key: key, Session: session, ...encoded("") }
+      if (!(await this.#change([checkOf(key, found), await this.#lastSet(last), unlock]))) return
     }
     await this.endSession(session)
   }
@@ -168,26 +187,32 @@ export class ConsulStore implements LeaseStore {
     this.#options.calls.close()
   }
 
-  /** Only the node with the session writes the key, so nothing comes in between. */
-  async #isHeld(session: string, text: string): Promise<boolean> {
-    const found = await this.#get(this.#options.key)
-    return found?.Session === session && textOf(found) === text
+  /** That the session has the lease by this text, as a condition; undefined when it has not. */
+  async #held(session: string, text: string): Promise<Operation | undefined> {
+    const { key } = this.#options
+    const found = await this.#get(key)
+    return found?.Session === session && textOf(found) === text ? checkOf(key, found) : undefined
   }
 
-  async #setLast(text: string): Promise<boolean> {
+  async #lastSet(text: string): Promise<Operation> {
     const path = `${this.#options.key}/last`
     this.#lastIndex ??= indexOf(await this.#get(path))
-    const isSet = await this.#replace(path, text, this.#lastIndex)
+    return { Verb: "cas", Key: path, Index: this.#lastIndex, ...encoded(text) }
+  }
+
+  /** All of it, or nothing: then it returns false. */
+  async #change(operations: readonly Operation[]): Promise<boolean> {
     this.#lastIndex = undefined
-    return isSet
+    const body = JSON.stringify(operations.map((KV) => ({ KV })))
+    const answer = await this.#call({ method: "PUT", path: "/v1/txn", body })
+    if (answer.status !== 409) return Array.isArray(membersOf(checked(answer)).Results)
+    // A token that may not is not told from a condition that does not hold but by the text.
+    if (/permission/i.test(answer.text)) throw new LitefsError("unavailable", problemOf(answer))
+    return false
   }
 
   #lock(path: string, session: string, text: string): Promise<boolean> {
     return this.#isTrue({ method: "PUT", path: `/v1/kv/${path}?acquire=${session}`, body: text })
-  }
-
-  #replace(path: string, text: string, index: string): Promise<boolean> {
-    return this.#isTrue({ method: "PUT", path: `/v1/kv/${path}?cas=${index}`, body: text })
   }
 
   async #isTrue(call: Omit<StoreCall, "headers">): Promise<boolean> {
@@ -243,8 +268,17 @@ function noConsul(what: string): LitefsError {
   return new LitefsError("unavailable", `its answer has ${what}, it is no Consul`)
 }
 
-function indexOf(entry: Entry | undefined): string {
-  return String(entry?.ModifyIndex ?? 0)
+function indexOf(entry: Entry | undefined): number {
+  return entry?.ModifyIndex ?? 0
+}
+
+/** That nobody has changed it since. */
+function checkOf(key: string, found: Entry): Operation {
+  return { Verb: "check-index", Key: key, Index: indexOf(found) }
+}
+
+function encoded(text: string): { readonly Value: string } {
+  return { Value: Buffer.from(text).toString("base64") }
 }
 
 function textOf({ Value }: Entry): string {
@@ -254,6 +288,10 @@ function textOf({ Value }: Entry): string {
 function checked(answer: StoreAnswer): StoreAnswer {
   if (answer.status === 200) return answer
   throw new LitefsError("unavailable", problemOf(answer))
+}
+
+function membersOf(answer: StoreAnswer): Readonly<Record<string, unknown>> {
+  return Object(parsed(answer))
 }
 
 function parsed({ text }: StoreAnswer): unknown {

@@ -47,6 +47,7 @@ interface KnownNode {
   readonly isConnected: boolean
   readonly asOfMs: number | null
   readonly url: string | null
+  readonly silentMs: number | null
   readonly transactions: number | null
   readonly leftOut: readonly string[]
   readonly leftOutCount: number
@@ -179,14 +180,16 @@ function* ofReplicas({ status, nodes }: FindingsContext): Generator<Finding> {
   const away = status.isPrimary ? "is no longer connected" : "is no longer connected to the primary"
   for (const node of nodes) {
     if (node.isThis || node.role !== "replica" || node.asOfMs !== null) continue
-    const { hostname, url, transactions, leftOutCount } = node
+    const { hostname, url, transactions, leftOutCount, silentMs } = node
     const steps =
       url === null ? [] : [{ why: "Ask it", command: `litefs info --url ${shellWord(url)}` }]
     const warn = (what: string): Finding => {
       return { level: "warn", text: `The replica "${hostname}" ${what}`, steps }
     }
     if (!node.isConnected) yield warn(away)
-    else if (leftOutCount > 0) {
+    else if (silentMs !== null) {
+      yield warn(`has said nothing for ${duration(silentMs)}: what it was sent may not be there`)
+    } else if (leftOutCount > 0) {
       const names = listed(
         node.leftOut.map((name) => ({ name })),
         leftOutCount,

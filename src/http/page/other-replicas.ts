@@ -3,7 +3,8 @@
  * replica. `GET /nodes` of a primary:
  *
  *   {"wallMs": 1700000000000, "replicas": [{"id": "00000000000000CD", "hostname": "two", "url": "http://two:20202",
- *    "isConnected": true, "sinceMs": 1700000000000, "transactions": 0, "databases": 3, "leftOut": [], "leftOutCount": 0}]}
+ *    "isConnected": true, "sinceMs": 1700000000000, "silentMs": null, "transactions": 0, "databases": 3, "leftOut": [],
+ *    "leftOutCount": 0}]}
  *
  * `wallMs` is now by the clock of the primary, and `sinceMs` is by the same; a replica translates it. The list is cut
  * at LIST_SIZE_MAX characters: a replica takes no longer one, and of it only what is as above.
@@ -36,6 +37,7 @@ type ToldReplica = Pick<
   | "url"
   | "isConnected"
   | "sinceMs"
+  | "silentMs"
   | "transactions"
   | "databases"
   | "leftOut"
@@ -49,7 +51,7 @@ export function encodeReplicas(nodes: Iterable<ClusterNode>): string {
   for (const node of nodes) {
     const { id, url, isConnected, sinceMs, transactions, databases, leftOut, leftOutCount } = node
     const hostname = node.hostname.slice(0, NAME_SIZE_MAX)
-    const about = { id, hostname, url, isConnected, sinceMs }
+    const about = { id, hostname, url, isConnected, sinceMs, silentMs: node.silentMs }
     const has = { transactions, databases, leftOut, leftOutCount }
     const part = encodeJson({ ...about, ...has } satisfies ToldReplica)
     size += part.length + 1
@@ -74,14 +76,19 @@ function decodeReplicas(text: string): ToldList | undefined {
   try {
     const told = JSON.parse(text)
     const { wallMs } = told
-    return isTime(wallMs) ? { wallMs, replicas: told.replicas.filter(isToldReplica) } : undefined
+    if (!isTime(wallMs)) return undefined
+    return { wallMs, replicas: told.replicas.map(withSilence).filter(isToldReplica) }
   } catch {
     return undefined
   }
 }
 
-function isToldReplica(node: Record<keyof ToldReplica, unknown> | null): boolean {
-  if (node === null) return false
+/** A primary of an older release does not tell of it. */
+function withSilence(node: Record<string, unknown> | null): Record<keyof ToldReplica, unknown> {
+  return { silentMs: null, ...node } as Record<keyof ToldReplica, unknown>
+}
+
+function isToldReplica(node: Record<keyof ToldReplica, unknown>): boolean {
   const { id, hostname, url, isConnected, sinceMs, leftOut, leftOutCount } = node
   return (
     (id === null || (typeof id === "string" && /^[0-9A-F]{16}$/.test(id))) &&
@@ -89,6 +96,7 @@ function isToldReplica(node: Record<keyof ToldReplica, unknown> | null): boolean
     (url === null || (isName(url) && isNodeUrl(url))) &&
     typeof isConnected === "boolean" &&
     (sinceMs === null || isTime(sinceMs)) &&
+    (node.silentMs === null || isCount(node.silentMs)) &&
     (node.transactions === null || isCount(node.transactions)) &&
     (node.databases === null || isCount(node.databases)) &&
     Array.isArray(leftOut) &&

@@ -267,9 +267,11 @@ function timesOf({ isThis, isConnected, sinceMs, asOfMs }) {
   return isConnected ? `connected for ${time}` : `last seen ${time} ago`
 }
 
-function stateOf({ role, isThis, isConnected, asOfMs, lagMs, transactions, leftOutCount }) {
+function stateOf(node) {
+  const { role, isThis, isConnected, silentMs, asOfMs, lagMs, transactions, leftOutCount } = node
   if (asOfMs !== null) return ["info", isConnected ? "was connected" : "was not connected"]
   if (!isConnected) return ["bad", "not connected"]
+  if (typeof silentMs === "number") return ["warn", `silent for ${span(silentMs)}`]
   const rest = leftOutCount > 0 ? `${counted(leftOutCount, "database")} left out` : undefined
   if (isThis && role === "replica") {
     const how = lagMs === 0 && !transactions ? "" : `, ${behind(lagMs, transactions)}`

@@ -32,6 +32,8 @@ export interface ClusterNode {
   readonly url: string | null
   /** Since when it is connected or, when it is away, since when it is not. */
   readonly sinceMs: number | null
+  /** For how long a replica has said nothing, when it should have, in full seconds: what it was sent may not be there. */
+  readonly silentMs: number | null
   /** When it was so: nobody tells how it is now. Null when it is so. */
   readonly asOfMs: number | null
   /** Known of this node alone. */
@@ -110,7 +112,7 @@ export function takePicture(context: PictureContext): Picture {
   const own: ClusterNode = {
     ...{ id: identity.id, hostname: identity.hostname, role: isPrimary ? "primary" : "replica" },
     ...{ isThis: true, isConnected: true, url: identity.advertiseUrl ?? null },
-    ...{ sinceMs: status.startedMs, asOfMs: null },
+    ...{ sinceMs: status.startedMs, asOfMs: null, silentMs: null },
     ...{ lagMs, transactions, databases: databases.length },
     ...{ leftOut: [], leftOutCount: databases.filter(({ problem }) => problem).length },
   }
@@ -154,6 +156,7 @@ export function replicaNodes(
     return {
       ...{ ...NO_FACTS, id: replica.id ?? null, hostname: replica.name, role: "replica" },
       ...{ isConnected: true, url: replica.url ?? null, sinceMs: replica.connectedMs },
+      silentMs: current(replica.silentMs ?? null),
       transactions: unsentTransactions(replica, databases),
       databases: replica.sent.size,
       ...{ leftOut: leftOut.slice(0, LEFT_OUT_NAMES_MAX), leftOutCount: leftOut.length },
@@ -204,6 +207,7 @@ const NO_FACTS = {
   ...{
     isThis: false,
     sinceMs: null,
+    silentMs: null,
     asOfMs: null,
     lagMs: null,
     transactions: null,

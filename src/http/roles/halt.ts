@@ -6,8 +6,9 @@
  *   DELETE /halt?name=DB&id=ID      takes it back; nothing happens when it is not lent with this id
  *   POST   /tx?name=DB&lockID=ID    a transaction: the body is an LTX file. 200 when it is durable and applied
  *
- *   POST   /synced?name=DB&pos=POS  200 when as many replicas as this primary waits for have the database up to there, the
- *                                   holder of the lock perhaps among them; 503 when they have not after some seconds
+ *   POST   /synced?name=DB&id=ID&pos=POS   of the holder: 200 when as many replicas as this primary waits for have the
+ *                                   transaction that has led there, the holder perhaps among them; 503 when they have
+ *                                   not after some seconds; 409 when the lock is not held, or the database elsewhere
  *
  * `ttl` (milliseconds, 30000) is how long the lock is lent without a renewal, `wait` (10000) how long to wait for
  * others. `Litefs-Halt-Wanted: 1` in an answer: others wait for the lock. `Litefs-Unsynced: 1` in an answer to one of our
@@ -88,7 +89,7 @@ export function haltRoutes(context: HaltContext): ApiRoutes {
 }
 
 async function handleSynced(
-  { sync, clock }: HaltContext,
+  { locks, sync, clock }: HaltContext,
   response: ServerResponse,
   url: URL,
 ): Promise<void> {
@@ -96,6 +97,7 @@ async function handleSynced(
   const name = databaseNameOf(url)
   const pos = parsePos(url.searchParams.get("pos") ?? "")
   if (pos === undefined) throw new LitefsError("usage", "Cannot use pos: TXID/CHECKSUM expected")
+  locks.checkTaken(name, idOf(url, "id"), pos)
   const over = new AbortController()
   const cancel = clock.after(SYNCED_MS_MAX, () => over.abort())
   const signal = AbortSignal.any([goneSignal(response), over.signal])

@@ -88,8 +88,8 @@ export const ROUTES = {
   },
   "POST /synced": {
     about:
-      "on the primary: 200 when as many replicas as `--sync-replicas` says have the database up to there, 503 when they have not after 5 s",
-    query: { ...DB, pos: "`TXID/checksum`" },
+      "from the holder of the lock: 200 when as many replicas as `--sync-replicas` says have its last transaction, 503 when they have not after 5 s",
+    query: { ...DB, ...LOCK_ID, pos: "of that, `TXID/checksum`" },
   },
   "POST /stream": {
     about: "the replication stream; the body is the replica's position map",
