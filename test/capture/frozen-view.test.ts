@@ -166,7 +166,7 @@ describe("FrozenView and SnapshotReader", () => {
     using clients = new WalClients(3)
     const snapshot = SlowSnapshot.of(clients.db.root, clients.capture)
     await snapshot.readPage()
-    clients.capture.handOver()
+    clients.capture.handOver(() => {})
     const problem = await snapshot.finish().catch((error: unknown) => error)
     expect(problem).toMatchObject({ code: "unavailable" })
     expect(String(problem)).toContain("this node's role has changed")
