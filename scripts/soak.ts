@@ -6,7 +6,7 @@ import { soak } from "../test/torture/soak.ts"
 const { values } = parseArgs({
   options: {
     minutes: { type: "string", default: "60" },
-    pause: { type: "string", default: "10" }, // seconds between operations
+    pause: { type: "string", default: "2" }, // seconds between operations
   },
 })
 const [minutes, pause] = [numberOf("minutes"), numberOf("pause")]

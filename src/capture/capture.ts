@@ -52,6 +52,7 @@ import {
 } from "./wal-tracker.ts"
 
 const HEADER_SIZE = 100
+const REPLACE_TRIES = 3
 const header = allocate(4096)
 const page = allocate(65536)
 
@@ -110,6 +111,7 @@ export class Capture {
   #failure: LitefsError | undefined
   #isBlank = false // the file was made longer before there is anything in it
   #isTorn = false // the file is neither what it was nor what it is to be
+  #isUnfinished = false // the overlay has pages of the last transaction that the file lacks
   #unpublishedBy = 0 // the thread that wrote the newest transaction of the WAL, if that must be looked at
   readonly #refused: (message: string) => void
   readonly #thread: () => number
@@ -161,7 +163,7 @@ export class Capture {
 
   /** Up to so many frames; undefined: all that are whole. */
   #follow(published: Published | undefined): void {
-    if (this.#failure !== undefined) return
+    this.assertUsable()
     if (this.history.commit === 0 && this.#database.size() === 0) return // it was removed, and its clients go on
     this.#isWalMode = true
     this.#isBehind = true
@@ -210,6 +212,7 @@ export class Capture {
   #freeze(sidePath: string): FrozenView | undefined {
     const { history } = this
     try {
+      this.assertUsable()
       this.follow()
       const frames = this.#wal.pages.frames
       const files = { database: this.#database, wal: this.#walFile, walDisguise: 0 }
@@ -220,13 +223,17 @@ export class Capture {
     }
   }
 
-  /**
-   * Continues where the thread that has applied transactions has ended. A transaction makes the counters in the header
-   * equal to what the mount has shown: otherwise clients would take the present content for the one they remember.
-   */
-  adopt({ wal, isWalOpen, disguise }: DatabaseHandover): void {
+  /** Continues where the thread that has applied transactions has ended. undisguise() follows. */
+  adopt({ wal, isWalOpen }: DatabaseHandover): void {
     if (wal !== undefined) this.#wal.adopt(wal)
     this.#isWalMode ||= isWalOpen
+  }
+
+  /**
+   * A transaction makes the counters in the header equal to what the mount has shown: otherwise clients would take the
+   * present content for the one they remember. When this throws, nothing has changed, and it can be called again.
+   */
+  undisguise(disguise: number): void {
     if (disguise === 0 || this.history.commit === 0) return
     const { pageSize, commit } = this.history
     // In the WAL of a replica page 1 is as clients see it.
@@ -236,38 +243,51 @@ export class Capture {
     if (!isInWal) disguiseHeader(page.bytes, 0, disguise)
     const content = page.bytes.slice(0, pageSize)
     const readPage = (_: number, into: Region) => into.bytes.set(content)
-    this.history.append({ pageSize, commit, pgnos: [1], readPage })
+    const isInFile = !this.#wal.pages.hasUnwritten(1)
+    // Nothing may fail once the transaction is there.
+    if (isInFile && !this.#overlay.write(0, pageSize, page, pageSize, this.#database.size())) {
+      throw new LitefsError(
+        "unavailable",
+        "Cannot take a database over: too much is held in memory",
+      )
+    }
+    try {
+      this.history.append({ pageSize, commit, pgnos: [1], readPage })
+    } catch (error) {
+      this.#overlay.clear()
+      throw error
+    }
     this.#onCommit()
-    if (this.#wal.pages.hasUnwritten(1)) return
-    page.bytes.set(content)
-    this.#database.write(page.address, pageSize, 0)
-  }
-
-  /** Whether the file has pages of an unfinished rollback transaction. */
-  get isHalfWritten(): boolean {
-    return this.#isWritingThrough
+    if (isInFile) this.#finish()
   }
 
   /**
    * Ends capturing, for the thread that continues, which holds WRITE if clients write past the daemon. An unfinished
-   * transaction is lost: its pages were held back, or the caller has rolled back its journal.
+   * transaction is lost: its pages were held back, or `undo` puts those back that are in the file. When this throws, the
+   * capture goes on as if nobody had asked.
    */
-  handOver(): DatabaseHandover {
+  handOver(undo: () => void): DatabaseHandover {
     this.assertUsable()
     this.#followLast()
     const { history } = this
+    const wal = this.#wal.handOver()
+    const isWalOpen = this.#wal.isOpen
+    if (this.#isWritingThrough) undo() // the last that can fail: its journal stays then
     const isUndone = this.#journal.isActive || this.#journal.isDirty
     this.#endJournal()
     this.#views.break()
     const state = sharedState(history)
-    const wal = this.#wal.handOver()
-    const isWalOpen = this.#wal.isOpen
     return { name: history.name, state, wal, isWalOpen, disguise: 0, isUndone }
   }
 
   /** The last transaction that is completely in the database file, though perhaps not durably. */
   get writtenTxid(): Txid {
-    return this.#failure === undefined ? this.#wal.pages.writtenTxid : 0n
+    return this.isTorn ? 0n : this.#wal.pages.writtenTxid
+  }
+
+  /** Whether the file lacks something of the last transaction. */
+  get isTorn(): boolean {
+    return this.#failure !== undefined || this.#isUnfinished
   }
 
   /**
@@ -275,8 +295,9 @@ export class Capture {
    * a rollback transaction is unfinished; the next start then finds its journal.
    */
   settle(): boolean {
+    if (!this.finish()) return false
     if (this.#past?.areThere === true || this.#isBehind) this.#follow(undefined)
-    if (this.#journal.isDirty || this.#failure !== undefined) return false
+    if (this.#journal.isDirty) return false
     if (this.history.commit === 0) return true
     this.#wal.pages.checkpoint()
     this.#database.truncate(this.history.commit * this.history.pageSize)
@@ -534,6 +555,7 @@ export class Capture {
   /** The first bytes of the database as of the last transaction; undefined when there is no content. */
   databaseHeader(): Uint8Array | undefined {
     if (this.history.commit > 0) {
+      this.assertUsable()
       this.#wal.pages.readPage(1, page)
       return page.bytes.slice(0, HEADER_SIZE)
     }
@@ -553,25 +575,35 @@ export class Capture {
 
   /**
    * Replaces the present content, while no client is in a transaction. It is already the last transaction of the
-   * history: when this fails, only a restart brings log and file together.
+   * history. What fails is done again, a few times at once: the new content is a file of the import's, which goes with
+   * it. When that does not help, only a restart brings log and file together.
    */
   replace(content: Replacement): void {
     this.#onCommit()
     this.#isTorn = true
-    try {
-      this.#views.leaveFile()
-      this.#wal.discard()
-      if (this.#walFile.open()) this.#walFile.truncate(0)
-      this.#database.replaceBy(content.path, content.oldPath)
-      if (this.#journalFile.open()) this.#journalFile.truncate(0) // of a writer that died
-    } catch (error) {
-      this.#fail(error)
+    for (let left = REPLACE_TRIES; left > 0; left--) {
+      try {
+        this.#putInPlace(content)
+        break
+      } catch (error) {
+        if (left === 1) this.#fail(error)
+        this.#log.warn("cannot replace a database, trying again", { db: this.history.name, error })
+      }
     }
     this.#isTorn = false
     this.#isBlank = false
     this.#isWalMode = content.isWalMode
     this.#unpublishedBy = 0
     this.#endJournal()
+  }
+
+  /** Can be repeated. */
+  #putInPlace({ path, oldPath }: Replacement): void {
+    this.#views.leaveFile()
+    this.#wal.discard()
+    if (this.#walFile.open()) this.#walFile.truncate(0)
+    this.#database.replaceBy(path, oldPath)
+    if (this.#journalFile.open()) this.#journalFile.truncate(0) // of a writer that died
   }
 
   /** Whether there is neither a database nor the beginning of one: at most an empty file. */
@@ -583,6 +615,7 @@ export class Capture {
   databaseRemoving(remove = () => {}): void {
     this.follow()
     if (this.history.appendDrop()) this.#onCommit()
+    this.#isUnfinished = false
     remove()
     this.#isWalMode = false
     this.#isBlank = false
@@ -592,9 +625,34 @@ export class Capture {
     this.#journalFile.close() // in some modes it stays, and nobody may use it again
   }
 
-  /** Throws when nothing can be done before a restart. */
+  /**
+   * Before everything that changes the database, or looks at its file alone. Throws when the file lacks something of the
+   * last transaction: what the disk has refused is tried again each time.
+   */
   assertUsable(): void {
     if (this.#failure !== undefined) throw this.#failure
+    if (!this.#isUnfinished) return
+    const { name } = this.history
+    try {
+      this.#writeOverlay()
+    } catch (error) {
+      const problem = "its last transaction, which is in the log, could not be written to its file"
+      throw new LitefsError("io", `Cannot use database "${name}": ${problem}, try again`, {
+        cause: error,
+      })
+    }
+    this.#isUnfinished = false
+    this.#log.info("wrote a transaction to the database file after all", { db: name })
+  }
+
+  /** Does what the disk has refused. False when it still does. */
+  finish(): boolean {
+    try {
+      this.assertUsable()
+      return true
+    } catch {
+      return false
+    }
   }
 
   journalWriting(offset: number, size: number, bytes: Uint8Array, write = () => {}): void {
@@ -661,7 +719,7 @@ export class Capture {
   #endJournal(): void {
     this.#journal.ended()
     this.#writer = 0
-    this.#overlay.clear()
+    if (!this.#isUnfinished) this.#overlay.clear()
     this.#forgetSaved(startOfJournal())
     this.#isWritingThrough = false
     for (const act of this.#whenClean.splice(0)) act()
@@ -744,12 +802,20 @@ export class Capture {
     this.#readOverlaid(into, pageSize, (pgno - 1) * pageSize)
   }
 
-  /** The transaction is durable, and now goes into the file. There is room for it. */
+  /**
+   * The transaction is durable, and now goes into the file. There is room for it. Until all of it is there, the overlay
+   * has the pages, which is where readers find them, and the log has them for a start after a crash. Nothing else happens
+   * to the file meanwhile (assertUsable()).
+   */
   #finish(): void {
     try {
       this.#writeOverlay()
     } catch (error) {
-      this.#fail(error)
+      this.#isUnfinished = true
+      this.#log.error("cannot write a transaction to the database file, trying again", {
+        db: this.history.name,
+        error,
+      })
     }
   }
 

@@ -29,7 +29,10 @@ import type { DatabaseHandover } from "./handover.ts"
 
 /** What each of the two threads can be told: to give and to take. The words are the same on both sides. */
 export interface DatabaseOwner {
-  /** The role goes: gives all databases, for inherit() of the other thread. */
+  /**
+   * The role goes: gives all databases, for inherit() of the other thread. The fs thread throws "unavailable" when it is
+   * to be asked again.
+   */
   handOver(): readonly DatabaseHandover[]
   /**
    * The role comes: takes them. Also takes back what this thread has handed over, when the other one does not take it.
@@ -37,7 +40,10 @@ export interface DatabaseOwner {
   inherit(handovers: readonly DatabaseHandover[]): void
   /** Gives one database that is at home here, for borrow() of the other thread. When it fails nothing has changed. */
   lend(database: string): DatabaseHandover
-  /** Takes one database that is at home in the other thread. */
+  /**
+   * Takes one database that is at home in the other thread. The fs thread may have a transaction for the primary first,
+   * before it answers.
+   */
   borrow(handover: DatabaseHandover): void
   /** Gives one database that was borrowed, for takeBack() of the other thread. */
   giveBack(database: string): DatabaseHandover

@@ -128,6 +128,7 @@ export class WalTracker {
   #adopted = 0 // published frames of another thread
   #hasSpilled = false // the last writes go beyond the captured frames
   #isUnproven = false // no frame that follows on another thread's has been written yet
+  #isRefusedThere = false // a refused commit could not be invalidated
   #isRepeat = false // the write in progress repeats the present bytes
   #spoilt: SpoiltFrame | undefined
   readonly #pending: number[] = [] // page numbers of the frames between captured and valid
@@ -166,6 +167,7 @@ export class WalTracker {
 
   /** The frames that count, for the thread that continues with them; undefined when there are none. */
   handOver(): WalHandover | undefined {
+    if (this.#isRefusedThere) this.endAtCaptured()
     const header = this.#header
     const count = this.captured
     if (header === undefined || count === 0) return undefined
@@ -311,7 +313,8 @@ export class WalTracker {
     const isWhole =
       n === this.#frameSize && verifyWalFrame(frame.bytes, 0, this.#header, this.#chain)
     this.#isChainKnown = false
-    if (isWhole) this.#spoil(this.#offset(this.captured))
+    if (isWhole) this.#invalidate(this.#offset(this.captured))
+    this.#isRefusedThere = false
   }
 
   /**
@@ -499,6 +502,7 @@ export class WalTracker {
     this.#adopted = 0
     this.#isUnproven = false
     this.#hasSpilled = false
+    this.#isRefusedThere = false
     this.#commits.length = 0
     this.#retreat(0)
   }
@@ -594,16 +598,21 @@ export class WalTracker {
     const from = Math.max(offset, this.#offset(this.captured))
     this.#retreat(Math.min(this.#valid, this.#frameAt(from)))
     try {
-      const byte = this.#byteAt(from)
-      if (byte !== undefined) this.#putByte(from, flipped(byte))
+      this.#invalidate(from)
     } catch (error) {
-      // The writer is refused all the same. Only a recovery by SQLite could still find the commit; ours does not
-      // look at the WAL.
+      // The writer is refused all the same. A recovery of the WAL could still find the commit, until another one takes its
+      // place, or the WAL changes hands.
+      this.#isRefusedThere = true
       this.#log.error(CANNOT_INVALIDATE, {
         db: this.#history.name,
         error: String(error),
       })
     }
+  }
+
+  #invalidate(offset: number): void {
+    const byte = this.#byteAt(offset)
+    if (byte !== undefined) this.#putByte(offset, flipped(byte))
   }
 
   /** Takes back the captured transactions that hold frame `index` or a later one. */

@@ -26,7 +26,7 @@ const NO_CERTIFICATE =
 /** Our handshake is over before it has looked at the certificate, and the runtime says no more than that. */
 const REFUSED_CERTIFICATE =
   "it has closed the connection in the TLS handshake, perhaps because of the certificate here: " +
-  "the authority of --http-tls-ca there should have signed --http-tls-cert"
+  "the authority of --http-tls-ca there should have signed --http-tls-cert, for clients, and it should be valid now"
 
 /** `error` comes from connecting to an origin that has not answered yet. The check may take a while. */
 export async function firstContactProblem(origin: string, error: unknown): Promise<LitefsError> {
@@ -110,7 +110,11 @@ function settingProblem(url: URL, error: unknown): string | undefined {
     case "ERR_TLS_CERT_ALTNAME_INVALID":
       return `its certificate is not for "${url.hostname}", it should be for the host in the URL`
     case "CERT_HAS_EXPIRED":
-      return "its certificate has expired, --http-tls-cert there should be a new one"
+      return "its certificate, or that of its authority, has expired: --http-tls-cert there should be a new one"
+    case "CERT_NOT_YET_VALID":
+      return "its certificate is not valid yet, the clock of this machine or of the one that made it is wrong"
+    case "INVALID_PURPOSE":
+      return "its certificate is not for servers, --http-tls-cert there should be one for servers and clients"
     case "ERR_SSL_WRONG_VERSION_NUMBER":
       return NO_PLAIN_TLS
     case "ERR_SSL_TLSV1_ALERT_CERTIFICATE_REQUIRED":

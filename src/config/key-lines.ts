@@ -10,6 +10,8 @@
  * It reads what the parser has accepted and judges nothing: it follows the columns, and skips text that may look like a
  * key but is none, which is in block scalars, quoted texts and comments.
  */
+import { parseYaml } from "../sys/bun/yaml.ts"
+
 export interface KeyLine {
   /** The keys that lead to it, and the indices in lists, joined by dots. */
   readonly path: string
@@ -41,8 +43,13 @@ interface Flow {
 const KEY =
   /^(?:"(?<double>(?:[^"\\]|\\.)*)"|'(?<single>(?:[^']|'')*)'|(?<plain>[^\s"'#{}[\],&*!|>%@`](?:[^#:]|:(?=\S)|(?<=\S)#)*?))\s*:(?=\s|$)/
 
+/** As in JSON, a value may follow on a quoted key without a space. */
 const FLOW_KEY =
-  /^(?:"(?<double>(?:[^"\\]|\\.)*)"|'(?<single>(?:[^']|'')*)'|(?<plain>[^\s"'#{}[\],:][^#{}[\],:]*?))\s*:(?=[\s,}]|$)/
+  /^(?:(?:"(?<double>(?:[^"\\]|\\.)*)"|'(?<single>(?:[^']|'')*)')\s*:|(?<plain>[^\s"'#{}[\],:][^#{}[\],:]*?)\s*:(?=[\s,}]|$))/
+
+/** Before a key: the mark of one, anchors and tags. */
+const BEFORE_KEY = /^(?:\?\s+)?(?:[&!]\S*\s+)*/
+const BEFORE_FLOW_KEY = /^(?:\?\s+)?(?:[&!][^\s,{}[\]]*\s+)*/
 
 export function keyLines(text: string): KeyLine[] {
   return new Scanner(text).scan()
@@ -81,12 +88,27 @@ class Scanner {
       this.#value(column + dash[0].length, column, list.last)
       return
     }
-    const key = KEY.exec(rest)
-    if (key === null) return
+    const colon = /^:(?:\s+|$)/.exec(rest)?.[0].length
+    if (colon !== undefined) return this.#markedValue(column, column + colon)
+    if (/^[{[]/.test(rest)) return this.#flow(column, this.#blocks.at(-1)?.last ?? "")
+    const before = BEFORE_KEY.exec(rest)?.[0] ?? ""
+    const after = rest.slice(before.length)
+    const key = KEY.exec(after)
+    // `? key`, whose value begins with a colon in one of the next lines.
+    const marked = before.startsWith("?") ? KEY.exec(`${after.replace(/\s+#.*$/, "")}:`) : null
+    const found = key ?? marked
+    if (found === null) return
     const mapping = this.#block("mapping", column)
-    mapping.last = mapping.prefix + nameOf(key)
+    mapping.last = mapping.prefix + nameOf(found)
     this.#found.push({ path: mapping.last, line: this.#row + 1 })
-    this.#value(column + key[0].length, column, mapping.last)
+    if (key !== null) this.#value(column + before.length + key[0].length, column, mapping.last)
+  }
+
+  /** Reads what follows a colon that begins a line, below a key that is marked as such. */
+  #markedValue(column: number, start: number): void {
+    const { last } = this.#block("mapping", column)
+    if (/^[{["'|>&!]/.test(this.#line().slice(start))) this.#value(start, column, last)
+    else this.#entry(start)
   }
 
   /** The block with entries at the column, after those further in have ended. */
@@ -150,7 +172,9 @@ class Scanner {
       const rest = this.#line().slice(column)
       const top = stack.at(-1)
       const [letter] = rest
-      const key = top?.closing === "}" && isStart ? FLOW_KEY.exec(rest) : null
+      const isKey = top?.closing === "}" && isStart
+      const before = isKey ? (BEFORE_FLOW_KEY.exec(rest)?.[0].length ?? 0) : 0
+      const key = isKey ? FLOW_KEY.exec(rest.slice(before)) : null
       const isComment = letter === "#" && !/\S/.test(this.#line()[column - 1] ?? " ")
       if (letter === undefined || isComment) {
         this.#row += 1
@@ -160,10 +184,11 @@ class Scanner {
         top.last = top.prefix + nameOf(key)
         this.#found.push({ path: top.last, line: this.#row + 1 })
         isStart = false
-        column += key[0].length
+        column += before + key[0].length
       } else if (letter === "{" || letter === "[") {
         if (top?.closing === "]") top.last = top.prefix + top.count
-        const prefix = `${top?.last ?? path}.`
+        const outer = top?.last ?? path
+        const prefix = outer === "" ? "" : `${outer}.`
         stack.push({ closing: letter === "{" ? "}" : "]", prefix, count: 0, last: "" })
         isStart = true
         column += 1
@@ -193,5 +218,6 @@ function columnOf(line: string): number {
 
 function nameOf(key: RegExpExecArray): string {
   const { double, single, plain } = key.groups ?? {}
+  if (double?.includes("\\")) return String(parseYaml(`"${double}"`))
   return double ?? single?.replaceAll("''", "'") ?? plain ?? ""
 }

@@ -61,7 +61,10 @@ export class YamlDocument {
     try {
       return parseYaml(text)
     } catch (error) {
-      const what = messageOf(error).replace(/^YAML Parse error: /, "")
+      const isDeep = error instanceof RangeError // of the stack
+      const what = isDeep
+        ? "it is nested too deeply"
+        : messageOf(error).replace(/^YAML Parse error: /, "")
       const line = badLine(text)
       const place = line === undefined ? this.path : `${this.path}:${line}`
       throw this.#error(`${place} is not YAML: ${what}`, error)

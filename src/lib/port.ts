@@ -67,9 +67,9 @@ export type Offers<Contract> = {
 
 /** An answer that comes later, from a thread whose promises no longer resolve. */
 export class Later<T> {
-  readonly begin: (answer: (value: T) => void) => void
+  readonly begin: (answer: (value: T) => void, fail: (error: unknown) => void) => void
 
-  constructor(begin: (answer: (value: T) => void) => void) {
+  constructor(begin: (answer: (value: T) => void, fail: (error: unknown) => void) => void) {
     this.begin = begin
   }
 }
@@ -166,8 +166,10 @@ export class Port<Ours, Theirs> {
     const outcome = outcomeOf(() => this.#run(message))
     if (outcome.kind === "failed") return this.#sendAnswer(number, outcome)
     const { value } = outcome
-    if (value instanceof Later) value.begin((value) => this.#sendAnswer(number, done(value)))
-    else if (!(value instanceof Promise)) this.#sendAnswer(number, outcome)
+    if (value instanceof Later) {
+      const fail = (error: unknown) => this.#sendAnswer(number, failed(error))
+      value.begin((value) => this.#sendAnswer(number, done(value)), fail)
+    } else if (!(value instanceof Promise)) this.#sendAnswer(number, outcome)
     else void value.then(done, failed).then((outcome) => this.#sendAnswer(number, outcome))
   }
 

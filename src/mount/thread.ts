@@ -23,7 +23,7 @@ import { FuseServer, REPLY_SIZE, REQUEST_SIZE } from "../fuse/server.ts"
 import { sendReply, serve } from "../fuse/session.ts"
 import { ownBytes } from "../lib/bytes.ts"
 import { earlier, systemClock } from "../lib/clock.ts"
-import { type ErrorCode, messageOf } from "../lib/errors.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../lib/errors.ts"
 import { configureLog, logger, onLine } from "../lib/log.ts"
 import type { Outcome } from "../lib/outcome.ts"
 import { Later, type Message, type Offers, Port } from "../lib/port.ts"
@@ -113,6 +113,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
   },
   written: (database) => {
     const capture = databases.find(database)?.capture
+    capture?.finish() // a client may not come for long, and until then everything stays in the log
     return capture && { txid: capture.writtenTxid, state: sharedState(capture.history) }
   },
   shut,
@@ -128,10 +129,7 @@ const offers: Offers<FsThread & FsThreadOfPeer> = {
     acknowledgements.refuse(database)
     return databases.giveBack(database)
   },
-  borrow: (handover) => {
-    databases.borrow(handover)
-    commits.store()
-  },
+  borrow,
   takeBack: (handover) => {
     databases.takeBack(handover)
     commits.store()
@@ -426,11 +424,8 @@ function shut(): void {
  * before that succeeds. Only what clients have committed past this thread since it was shut needs room.
  */
 function handOver(): DatabaseHandover[] {
-  if (databases.passed.length > 0) commits.gate.open()
-  else commits.gate.shut()
   acknowledgements.refuse()
-  const handovers = databases.handOver()
-  commits.gate.shut()
+  const handovers = handOverAll()
   for (const { name, state } of handovers) {
     if (state === undefined) refused(name, "it is damaged, see the log", false)
   }
@@ -439,6 +434,16 @@ function handOver(): DatabaseHandover[] {
   commits.store()
   commits.close()
   return handovers
+}
+
+function handOverAll(): DatabaseHandover[] {
+  if (databases.passed.length > 0) commits.gate.open()
+  else commits.gate.shut()
+  try {
+    return databases.handOver()
+  } finally {
+    commits.gate.shut()
+  }
 }
 
 function inherit(handovers: readonly DatabaseHandover[]): void {
@@ -458,6 +463,35 @@ function lend(database: string): DatabaseHandover {
   commits.gate.materialize(database)
   commits.store()
   return databases.lend(database)
+}
+
+/** The primary may have to be asked first. */
+function borrow(handover: DatabaseHandover): Later<void> | undefined {
+  const begin = databases.borrow(handover)
+  try {
+    begin()
+    commits.store()
+    return undefined
+  } catch (error) {
+    if (!(error instanceof Proposal)) throw error
+    return new Later((answer, fail) => {
+      let isDone = false
+      const again = () => {
+        begin()
+        isDone = true
+      }
+      const end = () => {
+        if (!isDone) return
+        commits.store()
+        answer()
+      }
+      proposals.add(error, again, end).bind(() => {
+        const problem = "its clients have seen another history, and the primary has not heard of it"
+        if (!isDone)
+          fail(new LitefsError("no-lock", `Cannot borrow "${handover.name}": ${problem}`))
+      })
+    })
+  }
 }
 
 function countCommit(name: string, size: number, durationMs: number): void {

@@ -10,7 +10,7 @@ import type { BackedFile } from "../store/backed-file.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { FileSource } from "../store/ltx/file-source.ts"
 import { readUndo, type SavedPage } from "../store/undo-file.ts"
-import { unlinkFile } from "../sys/file.ts"
+import { discardFile, unlinkFile } from "../sys/file.ts"
 
 /** The files that have the pages as they were before a transaction. */
 export interface SavedIn {
@@ -51,7 +51,7 @@ export function rollBack(saved: SavedIn, database: BackedFile): void {
   if (!playBack(saved, database)) return
   database.sync()
   unlinkFile("journal:unlink", saved.journal)
-  unlinkFile("undo:unlink", saved.undo)
+  discardFile("undo:unlink", saved.undo) // what stays is true at its position, and counts only there
 }
 
 /** Writes the saved pages back. False when there is no journal. */

@@ -1,6 +1,7 @@
 /**
- * Names of a database's directory that something has that is no regular file: a named pipe, a directory, a device. And
- * the name of the directory itself, which a link may have: recovery would lead elsewhere, where nobody looks.
+ * Names of a database's directory that something has that is no regular file: a named pipe, a directory, a device, a
+ * symbolic link, through which a node would write to what is somebody else's. And the names of the directory itself and
+ * of its log, which a link may have: recovery would lead elsewhere, where nobody looks.
  */
 import { join } from "node:path"
 import { LitefsError } from "../lib/errors.ts"
@@ -8,7 +9,7 @@ import { parseLtxFileName } from "../ltx/file-name.ts"
 import type { DataDir } from "../store/data-dir.ts"
 import { listDirectory } from "../sys/directory.ts"
 import { fileExists } from "../sys/file.ts"
-import { noDirectoryAt, otherKindAt } from "../sys/file-status.ts"
+import { linkAt, noDirectoryAt, otherKindAt } from "../sys/file-status.ts"
 
 export interface WrongKind {
   readonly path: string
@@ -24,6 +25,7 @@ export function wrongKinds(dataDir: DataDir, name: string): WrongKind[] {
   if (taken !== undefined) return [{ path, is: taken, should: "a directory" }]
   const ltx = dataDir.ltxDir(name)
   const is = otherKindAt(ltx)
+  const link = linkAt(ltx)
   const files = [
     ...(["database", "journal", "wal", "shm"] as const).map((file) => dataDir.path(name, file)),
     dataDir.syncedPath(name),
@@ -33,12 +35,13 @@ export function wrongKinds(dataDir: DataDir, name: string): WrongKind[] {
     ...(is === "a directory" ? unusualFiles(ltx) : []),
   ]
   const found = files.flatMap((path) => {
-    const is = otherKindAt(path)
+    const is = otherKindAt(path) ?? linkAt(path)
     return is === undefined ? [] : [{ path, is, should: "a regular file" }]
   })
   const isMissing = is === undefined && !fileExists("ltx:look", ltx)
-  if (is === "a directory" || isMissing) return found
-  return [{ path: ltx, is: is ?? "a file", should: "a directory" }, ...found]
+  if ((is === "a directory" && link === undefined) || isMissing) return found
+  const said = is === undefined || is === "a directory" ? (link ?? "a file") : is
+  return [{ path: ltx, is: said, should: "a directory" }, ...found]
 }
 
 /** LTX files by their names of which the directory does not say that they are regular files. */

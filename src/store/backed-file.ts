@@ -5,6 +5,7 @@ import {
   closeFile,
   closing,
   type Fd,
+  fileExists,
   linkFile,
   O_CREAT,
   O_EXCL,
@@ -166,12 +167,14 @@ export class BackedFile {
 
   /**
    * The file at `path`, of the same file system, takes the place of this one and its access. This one keeps the name
-   * `oldPath`: freeing the room of a large file takes long, and somebody else may do it.
+   * `oldPath`: freeing the room of a large file takes long, and somebody else may do it. Can be repeated.
    */
   replaceBy(path: string, oldPath: string): void {
-    this.giveAccessTo(path)
-    if (this.open()) this.#keepAs(oldPath)
-    renameFile(`${this.kind}:replace`, path, this.path)
+    if (fileExists(`${this.kind}:look`, path)) {
+      this.giveAccessTo(path)
+      if (this.open()) this.#keepAs(oldPath)
+      renameFile(`${this.kind}:replace`, path, this.path)
+    }
     this.close()
     this.create()
   }

@@ -126,6 +126,14 @@ export function otherKindAt(path: string): string | undefined {
     : undefined
 }
 
+/** "a symbolic link", when one has the name, wherever it leads. */
+export function linkAt(path: string): string | undefined {
+  const flags = AT_STATX_DONT_SYNC | AT_SYMLINK_NOFOLLOW
+  const isKnown =
+    libc.statx(AT_FDCWD, pathAddress(path), flags, STATX_TYPE, statxBuffer.address) >= 0
+  return isKnown && (word(7) & TYPE_BITS) === LINK ? "a symbolic link" : undefined
+}
+
 /** What has the name instead of a directory, also a link to one. Undefined also when nothing has it. */
 export function noDirectoryAt(path: string): string | undefined {
   const flags = AT_STATX_DONT_SYNC | AT_SYMLINK_NOFOLLOW

@@ -10,6 +10,7 @@ import { faults } from "./faults.ts"
 import {
   emptyStatus,
   type FileStatus,
+  linkAt,
   otherKindAt,
   otherKindOf,
   sizeOf,
@@ -32,6 +33,10 @@ export const O_PATH = 0o10000000
 const O_NOCTTY = 0o400
 const O_NONBLOCK = 0o4000
 const O_CLOEXEC = 0o2000000
+const { O_NOFOLLOW } = constants // another one on each architecture
+
+/** Where files that this process has open look like links. */
+const OPEN_FILES = "/proc/self/"
 
 export type Fd = number
 
@@ -47,12 +52,14 @@ export function isOwnFile(fd: Fd): boolean {
  *
  * Throws a LitefsError with the code "damaged" when something else has the name: a directory, a named pipe, a socket, a
  * device, or a symbolic link that leads nowhere. Opening a named pipe would wait for ever, and a new file would be made
- * where the link leads.
+ * where the link leads. No link is followed to write: what it leads to is somebody else's.
  */
 export function openFile(op: string, path: string, flags: number, mode = 0o600): Fd {
   // O_NONBLOCK changes nothing for a regular file.
   if ((flags & O_PATH) !== 0) return open(op, path, flags, mode) // reads and writes nothing
-  const fd = open(op, path, flags | O_NONBLOCK | O_NOCTTY, mode, otherKindProblem)
+  const mayFollow = (flags & O_ACCMODE) === O_RDONLY || path.startsWith(OPEN_FILES)
+  const noLink = mayFollow ? 0 : O_NOFOLLOW
+  const fd = open(op, path, flags | O_NONBLOCK | O_NOCTTY | noLink, mode, otherKindProblem)
   return closedOnError(fd, () => {
     requireRegular(op, path, fd)
     return fd
@@ -112,7 +119,7 @@ function otherKindProblem(path: string, error: number): LitefsError | undefined 
   const isOfKind = [Errno.EISDIR, Errno.ENXIO, Errno.ENODEV, Errno.ELOOP, Errno.ENOENT].some(
     (errno) => errno === error,
   )
-  const kind = isOfKind ? otherKindAt(path) : undefined
+  const kind = isOfKind ? (otherKindAt(path) ?? linkAt(path)) : undefined
   return kind === undefined ? undefined : notRegular(path, kind)
 }
 

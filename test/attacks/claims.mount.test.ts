@@ -7,12 +7,14 @@ import { statSync } from "node:fs"
 import { join } from "node:path"
 import { Crc64 } from "../../src/lib/codecs/crc64.ts"
 import { ChecksumAccumulator } from "../../src/ltx/checksum.ts"
+import { encodeLtxHeader } from "../../src/ltx/header.ts"
 import { WAL_HEADER_SIZE } from "../../src/sqlite/wal.ts"
 import { encodeChunks } from "../../src/wire/chunk.ts"
 import { encodeFrame } from "../../src/wire/frame.ts"
+import { concat } from "../support/bytes.ts"
 import { nodeProgram, output, run, sqlite3, start } from "../support/client.ts"
 import { FakeApi } from "../support/fake-api.ts"
-import { ltxFile, page } from "../support/ltx-file.ts"
+import { ltxFile, ltxHeader, page } from "../support/ltx-file.ts"
 import { canMount, Scope, type TestNode } from "../support/node.ts"
 import { healthOf, infoOf } from "../support/node-api.ts"
 import { until } from "../support/until.ts"
@@ -230,21 +232,33 @@ async function primaryOf(scope: Scope, ...files: Uint8Array[]): Promise<FakeApi>
 const BASE = rawSnapshot(1n)
 const BASE_SUM = Buffer.from(BASE).readBigUInt64BE(620)
 
+const LZ4_HEADER = Buffer.from("04224d186440a7", "hex")
+
+/** The first 100 bytes of an LTX file, whose pages may come. */
+function headerOf(given: Parameters<typeof ltxHeader>[0]): Uint8Array {
+  return encodeLtxHeader(ltxHeader(given))
+}
+
 const CLAIMS: [string, Uint8Array[], RegExp][] = [
   ["a snapshot with max TXID 2^64-1", [rawSnapshot(2n ** 64n - 1n)], /max TXID \d+ is above/],
   ["a snapshot with max TXID 2^63", [rawSnapshot(2n ** 63n)], /max TXID \d+ is above/],
   ["a snapshot of no time", [rawSnapshot(1n, 2n ** 53n - 1n)], /timestamp \d+ is not a time/],
   [
-    "one page, and a commit of 2^28",
+    "one page, and a commit of 2^16",
     [
       BASE,
       ltxFile({
-        header: { minTxid: 2n, commit: 2 ** 28, preApplyChecksum: BASE_SUM },
+        header: { minTxid: 2n, commit: 2 ** 16, preApplyChecksum: BASE_SUM },
         pages: [page(1, 0)],
         postApplyChecksum: BASE_SUM,
       }),
     ],
-    /it says that the database has 268435456 pages, and \d+ new ones are not in it/,
+    /it says that the database has 65536 pages, and \d+ new ones are not in it/,
+  ],
+  [
+    "snapshot whose LZ4 frame goes on without a page",
+    [concat(headerOf({ commit: 4 }), LZ4_HEADER, Buffer.from("0000008000000080", "hex"))],
+    /a block holds nothing/,
   ],
 ]
 
@@ -276,16 +290,22 @@ async function expectProblem(replica: TestNode, problem: RegExp): Promise<void> 
   expect(replica.output).not.toMatch(/not connected to the primary/)
 }
 
-test.skipIf(!canMount)(
-  "a snapshot of terabytes is a claim of the primary, and no full disk",
-  async () => {
+/** Their pages never come. */
+const TERABYTES: [string, Uint8Array[]][] = [
+  ["snapshot", [headerOf({ pageSize: 65536, commit: 2 ** 25 })]],
+  [
+    "transaction",
+    [BASE, headerOf({ minTxid: 2n, preApplyChecksum: BASE_SUM, commit: 2 ** 32 - 1 })],
+  ],
+]
+
+test.skipIf(!canMount).each(TERABYTES)(
+  "a %s of terabytes is a claim of the primary, and no full disk",
+  async (what, files) => {
     await using scope = new Scope()
-    const header = Buffer.from(rawSnapshot(1n))
-    header.writeUInt32BE(65536, 8)
-    header.writeUInt32BE(2 ** 30, 12) // 64 TiB
-    const primary = await primaryOf(scope, header)
+    const primary = await primaryOf(scope, ...files)
     const replica = await scope.node({ follows: primary })
-    const claim = /Cannot receive a snapshot of "a.db": it needs 64.0 TiB, .* are free/
+    const claim = RegExp(`Cannot receive a ${what} of "a.db": it needs 2.0 TiB, .* are free`)
     await replica.logged(RegExp(claim.source.replaceAll('"', '\\\\"')))
     await expectProblem(replica, claim)
     expect(replica.output).not.toMatch(/the disk is full/)

@@ -318,7 +318,6 @@ describe("Capture of a rollback transaction that is too large to hold", () => {
       client.db.calls.length = 0
       client.db.database.failing.set("sync", Errno.EIO)
       expect(() => client.end(how)).toThrow(/input\/output/)
-      expect(client.capture.isHalfWritten).toBe(true)
       expect(client.db.calls).toEqual([`database truncate ${CREATED.length}`])
       client.db.database.failing.clear()
       client.end(how)
@@ -640,21 +639,63 @@ describe("Capture, refusals and failures", () => {
     expect(Buffer.compare(client.db.replay(), GROWN)).toBe(0)
   })
 
-  test("Capture is unusable once the log has a transaction that the file could not take", () => {
+  test.each([
+    ["held back", () => {}, 1],
+    ["cut", (client: RollbackClient) => client.capture.truncateDatabase(PAGE_SIZE), 0],
+  ] as const)(
+    "Capture writes a transaction that was %s later when the file could not take it",
+    (_, before, half) => {
+      using client = new RollbackClient()
+      client.commit(EMPTY, CREATED, PAGE_SIZE)
+      client.begin(PAGE_SIZE, CREATED.length / PAGE_SIZE)
+      before(client)
+      client.write(0, GROWN.subarray(0, GROWN.length - half * PAGE_SIZE))
+      client.write(GROWN.length - PAGE_SIZE, GROWN.subarray(GROWN.length - PAGE_SIZE))
+      const { database } = client.db
+      database.failing.set("write", Errno.EIO)
+      client.end("DELETE")
+      expect([client.db.txid, client.db.log.lines.length]).toEqual([2, 1])
+      expect(client.events.at(-1)).toBe("commit 2")
+      // Readers find it, and nothing of the log may go.
+      expect(Buffer.compare(client.read(), GROWN)).toBe(0)
+      expect([client.capture.isTorn, client.capture.writtenTxid]).toEqual([true, 0n])
+      expect(client.capture.settle()).toBe(false)
+      for (const change of [
+        () => client.capture.truncateDatabase(0),
+        () => client.capture.walWriting(0, 32, new Uint8Array(32)),
+        () => client.capture.handOver(() => {}),
+        () => client.capture.replacing(),
+      ]) {
+        expect(change).toThrow(/its last transaction, which is in the log, could not be written/)
+      }
+      // Another transaction is refused, and comes to nothing.
+      client.begin(PAGE_SIZE, GROWN.length / PAGE_SIZE)
+      expect(() => client.write(0, CHANGED.subarray(0, PAGE_SIZE))).toThrow(/in the log/)
+      client.end("DELETE")
+      expect(Buffer.compare(client.read(), GROWN)).toBe(0)
+      database.failing.clear()
+      client.commit(GROWN, CHANGED, PAGE_SIZE)
+      expect(client.db.txid).toBe(3)
+      expect(client.capture.isTorn).toBe(false)
+      expect(Buffer.compare(client.db.replay(), CHANGED)).toBe(0)
+      expect(Buffer.compare(client.db.content("database"), CHANGED)).toBe(0)
+    },
+  )
+
+  test("Capture.handOver() that fails has changed nothing, and is tried again", () => {
     using client = new RollbackClient()
     client.commit(EMPTY, CREATED, PAGE_SIZE)
-    client.begin(PAGE_SIZE)
+    using _full = fillOverlays()
+    client.begin(PAGE_SIZE, CREATED.length / PAGE_SIZE)
     client.writeChanges(CREATED, GROWN, PAGE_SIZE)
-    client.db.database.failing.set("write", Errno.EIO)
-    expect(() => client.end("DELETE")).toThrow(/restart litefs to recover it from its log/)
-    client.db.database.failing.clear()
-    expect(client.db.txid).toBe(2)
-    expect(client.db.log.lines.length).toBe(1)
-    expect(client.capture.writtenTxid).toBe(0n) // nothing of the log may go
-    expect(client.capture.settle()).toBe(false)
-    expect(() => client.write(0, GROWN.subarray(0, PAGE_SIZE))).toThrow(/restart litefs/)
-    expect(() => client.capture.truncateDatabase(0)).toThrow(/restart litefs/)
-    expect(() => client.capture.walWriting(0, 32, new Uint8Array(32))).toThrow(/restart litefs/)
+    const fails = () => {
+      throw new Error("no")
+    }
+    expect(() => client.capture.handOver(fails)).toThrow("no")
+    expect(Buffer.compare(client.read(), GROWN)).toBe(0) // its transaction is still open
+    let undone = 0
+    const handover = client.capture.handOver(() => undone++)
+    expect([handover.isUndone, undone, handover.state?.pos.txid]).toEqual([true, 1, 1n])
   })
 
   test("Capture.databaseRemoving() drops the database, and its name begins anew", () => {

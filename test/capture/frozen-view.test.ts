@@ -162,6 +162,16 @@ describe("FrozenView and SnapshotReader", () => {
     await expect(snapshot.finish()).rejects.toThrow(/no longer sum to 0{15}1\//)
   })
 
+  test("SnapshotReader does not take a database that has changed hands for a damaged one", async () => {
+    using clients = new WalClients(3)
+    const snapshot = SlowSnapshot.of(clients.db.root, clients.capture)
+    await snapshot.readPage()
+    clients.capture.handOver(() => {})
+    const problem = await snapshot.finish().catch((error: unknown) => error)
+    expect(problem).toMatchObject({ code: "unavailable" })
+    expect(String(problem)).toContain("this node's role has changed")
+  })
+
   test("FrozenView gives up a snapshot, not the client's write, when pages cannot be saved", async () => {
     using clients = new WalClients(3)
     const { history, database, wal, root } = clients.db

@@ -349,6 +349,13 @@ describe("WalTracker when a capture fails", () => {
     expect(() => wal.tracker.written(last.offset, last.bytes.length)).toThrow(SysError)
     expect(wal.db.log.lines).toEqual(["error: cannot invalidate a refused commit in the WAL"])
     expect(wal.txid).toBe(1)
+    // Whoever has the WAL next would find a commit that nobody has captured.
+    expect(() => wal.tracker.handOver()).toThrow(SysError)
+    wal.db.wal.failing.clear()
+    expect(lastBytes(wal.recovered())[1]).toBe(0xa2)
+    wal.changeHands()
+    expect(lastBytes(wal.recovered())[1]).not.toBe(0xa2)
+    wal.check()
   })
 })
 

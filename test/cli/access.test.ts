@@ -195,19 +195,21 @@ describe("a command that calls a node", () => {
   })
 })
 
-describe("a file of a setting that never ends, or keeps its reader waiting", () => {
+describe("a file of a setting that never ends, keeps its reader waiting, or is no text", () => {
   const directory = mkdtempSync(join(tmpdir(), "litefs-given-"))
   const [pipe, huge] = [join(directory, "pipe"), join(directory, "huge")]
   beforeAll(() => {
     execFileSync("mkfifo", [pipe])
     writeFileSync(huge, "")
     truncateSync(huge, 9 * 1024 ** 3)
+    writeFileSync(join(directory, "latin1"), Buffer.from("fuse: {dir: /caf\xe9}\n", "latin1"))
   })
   afterAll(() => rmSync(directory, { recursive: true }))
 
   test.each([
     ["pipe", "it is a named pipe, it should be a file"],
     ["huge", "it has over 1048576 bytes, it should have less"],
+    ["latin1", "it has bytes that are not UTF-8, it should be a text"],
     ["/dev/zero", "it is a device, it should be a file"],
   ])("is told in one line: %s", async (name, problem) => {
     const path = name.startsWith("/") ? name : join(directory, name)

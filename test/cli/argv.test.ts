@@ -90,6 +90,7 @@ describe("parseArgs()", () => {
     [["--fuse-dir="], "--fuse-dir is empty, it should be DIR"],
     [["--primary", "--primary"], "--primary is given twice, give it once"],
     [["--hostname", "a", "-hostname=b"], "--hostname is given twice, give it once"],
+    [["--primary=a\nb"], '--primary is "a\\nb", it should be true or false'],
     [["--primary=maybe"], '--primary is "maybe", it should be true or false'],
     [["--log-format", "xml"], '--log-format is "xml", it should be one of text, json'],
     [["app"], '"app" is not a flag, write a command to run after "--"'],

@@ -71,3 +71,23 @@ test("promote does not ask anything when there is no node", async () => {
     `ERROR: Cannot reach LiteFS at http://127.0.0.1:${port}: nothing listens at 127.0.0.1:${port} (ECONNREFUSED)\n`,
   ])
 })
+
+test.each(["before it answers", "in its answer"])(
+  "promote asks what came out when the node stops %s",
+  async (when) => {
+    await using api = await FakeApi.start((response, request) => {
+      if (request.url?.startsWith("/health")) return void response.end("{}")
+      if (when === "in its answer") response.write("This node")
+    })
+    const io = new FakeIo()
+    const done = run(["promote", "--url", api.url], io)
+    const timer = setInterval(() => io.clock.advance(500), 5)
+    expect(await done).toBe(0)
+    clearInterval(timer)
+    expect(io.out).toBe(`${api.url} is the primary\n`)
+    expect(api.requests.map(({ url }) => url?.replace(/&.*/, ""))).toEqual([
+      "/promote",
+      "/health?role=primary",
+    ])
+  },
+)

@@ -25,7 +25,11 @@ function fixture() {
       return { status: 200, text: isHalt ? HALT : "", headers: {} }
     },
   }
-  const exchange = { failure: undefined as LitefsError | undefined }
+  const exchange = {
+    failure: undefined as LitefsError | undefined,
+    /** What comes before clients may write. */
+    first: Promise.resolve(),
+  }
   const state = { isReplica: true }
   const locks = new BorrowedLocks({
     clock,
@@ -40,6 +44,7 @@ function fixture() {
     },
     loans: {
       borrow: async () => {
+        await exchange.first
         if (exchange.failure !== undefined) throw exchange.failure
         events.push("borrowed")
       },
@@ -151,6 +156,27 @@ describe("BorrowedLocks", () => {
     exchange.failure = undefined
     await locks.borrow("db", "writer")
     expect(locks.isHeld("db")).toBe(true)
+  })
+
+  test("asks for what it lacks when the lock is lost before clients may write, and the primary may have a transaction", async () => {
+    const { clock, events, exchange, locks } = fixture()
+    const refused = Promise.withResolvers<void>()
+    exchange.first = refused.promise
+    const borrowing = locks.borrow("db", "flock")
+    const outcome = borrowing.catch((error) => String(error))
+    await settled()
+    const proposing = locks.propose("db", new Uint8Array(200))
+    const lost = locks.lost("db", "the primary sends transactions of other nodes")
+    refused.reject(new LitefsError("no-lock", "refused"))
+    expect(await outcome).toContain("refused")
+    await lost
+    await proposing
+    clock.advance(0)
+    await settled()
+    expect(events).toContain("shut")
+    expect(events).toContain("resync")
+    expect(events).not.toContain("borrowed")
+    expect(locks.isHeld("db")).toBe(false)
   })
 
   test("borrows nothing while the role of the node changes, also for who has been waiting", async () => {

@@ -27,8 +27,21 @@ test.each([
   expect(connectProblem(url, error).message).toBe(`${text} (ECONNREFUSED)`)
 })
 
+test.each([
+  ["CERT_HAS_EXPIRED", "its certificate, or that of its authority, has expired"],
+  ["CERT_NOT_YET_VALID", "its certificate is not valid yet, the clock"],
+  ["INVALID_PURPOSE", "its certificate is not for servers"],
+])("of %s connectProblem() says what setting or clock it is", (code, text) => {
+  const problem = connectProblem(
+    "https://a:1",
+    Object.assign(new Error("of the runtime"), { code }),
+  )
+  expect(problem.message).toStartWith(text)
+  expect(problem.code).toBe("usage")
+})
+
 test("firstContactProblem() names the certificate when a handshake breaks off", async () => {
   expect((await firstContactProblem("https://a:1", RESET)).message).toMatch(
-    /in the TLS handshake, perhaps because of the certificate here: .*--http-tls-ca there .*--http-tls-cert$/,
+    /in the TLS handshake, perhaps because of the certificate here: .*--http-tls-ca there .*--http-tls-cert, for clients, and it should be valid now$/,
   )
 })

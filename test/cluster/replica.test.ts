@@ -217,6 +217,25 @@ describe("Replica", () => {
     await fixture.requests.until((all) => all.length === 2)
   })
 
+  test("Replica gives up on an answer without a stream that does not end", async () => {
+    const answered = new Events<number>()
+    await using fixture = await Fixture.open({ onAnswer: () => answered.push(1) })
+    await fixture.requests.until((all) => all.length === 1)
+    const { response } = fixture.requests.all[0] as Request
+    response.statusCode = 503
+    response.write("not no")
+    const drip = setInterval(() => response.write("w"), 5)
+    await answered.until((all) => all.length === 1)
+    await fixture.clock.waiting()
+    expect(givenUp(fixture.events.all)).toBe(false)
+    fixture.clock.advance(5000)
+    await fixture.events.until(givenUp)
+    clearInterval(drip)
+    expect(fixture.log.lines.at(-1)).toContain("it answered 503: not no")
+    await fixture.pause()
+    await fixture.requests.until((all) => all.length === 2)
+  })
+
   test("Replica lives on heartbeats", async () => {
     await using fixture = await Fixture.open()
     const response = await fixture.accept()

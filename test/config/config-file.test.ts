@@ -207,6 +207,20 @@ describe("readConfig() refuses", () => {
       `${STATIC}fuse:\n  dir: /a\nfuse:\n  dir: /b\n`,
       "fuse (l.yml:4) is given twice, also in line 2",
     ],
+    [
+      `${STATIC}fuse: {dir: /a}\n"fu\\x73e": {dir: /b}`,
+      "fuse (l.yml:3) is given twice, also in line 2",
+    ],
+    [
+      `${STATIC}fuse: {dir: /a}\n!!str fuse: {dir: /b}`,
+      "fuse (l.yml:3) is given twice, also in line 2",
+    ],
+    [
+      `${STATIC}fuse: {dir: /a}\n? fuse\n: {dir: /b}`,
+      "fuse (l.yml:3) is given twice, also in line 2",
+    ],
+    [`${STATIC}fuse: {"dir":"/a","dir":"/b"}`, "fuse.dir (l.yml:2) is given twice, also in line 2"],
+    [`a: ${"[".repeat(100_000)}`, "l.yml is not YAML: it is nested too deeply"],
     [`${STATIC}fuse: {dir: /a, dir: /b}`, "fuse.dir (l.yml:2) is given twice, also in line 2"],
     [`${STATIC}fuse: /x`, 'fuse (l.yml:2) is "/x", it should have keys below it'],
     [

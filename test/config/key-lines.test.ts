@@ -31,6 +31,18 @@ describe("keyLines() finds the keys of", () => {
       "a: &x\n  b: 1\nc: !!map\n  <<: *x\n  d: 2",
       ["a 1", "a.b 2", "c 3", "c.<< 4", "c.d 5"],
     ],
+    ["keys with escapes", '"\\x61": 1\n"b\\u0062":\n  "c\\"": 2', ["a 1", "bb 2", 'bb.c" 3']],
+    [
+      "keys behind anchors and tags",
+      "&x a: 1\n!!str b: {&y c: 1, !!str d: 2}",
+      ["a 1", "b 2", "b.c 2", "b.d 2"],
+    ],
+    [
+      "keys that are marked as such",
+      "? a\n: b: 1\n  c: 2\n? d # of\n: {? e : 3}",
+      ["a 1", "a.b 2", "a.c 3", "d 4", "d.e 5"],
+    ],
+    ["JSON", '{"a":{"b":1,"c":[{"d":2}]},\n"e":3}', ["a 1", "a.b 1", "a.c 1", "a.c.0.d 1", "e 2"]],
     ["Windows line ends", "a:\r\n  b: 1\r\n", ["a 1", "a.b 2"]],
     ["the same mapping twice", "a: 1\nb: 2\na: 3", ["a 1", "b 2", "a 3"]],
   ])("%s", (_, text, expected) => {

@@ -45,6 +45,17 @@ describe("TlsFiles", () => {
     expect(new TlsFiles({ caPath: certificates.ca }).hasCertificate).toBe(false)
   })
 
+  test("TlsFiles has a certificate that has expired, and says so once", () => {
+    using log = new LogLines()
+    const { cert, key } = certificates.make("expired", -1)
+    const files = new TlsFiles({ certPath: cert, keyPath: key })
+    expect(files.current().cert).toStartWith("-----BEGIN CERTIFICATE-----")
+    expect(log.lines).toHaveLength(1)
+    expect(log.lines[0]).toMatch(
+      /a certificate is not valid.* flag=--http-tls-cert.*it has expired at/,
+    )
+  })
+
   test("TlsFiles takes over a changed pair when both files have changed", () => {
     using log = new LogLines()
     for (const suffix of ["crt", "key"]) copyFileSync(file(`one.${suffix}`), file(`now.${suffix}`))

@@ -160,6 +160,16 @@ describe("Lz4FrameDecoder", () => {
       withByte(storedFrame(0x74, 0x40, undefined, [unhex("01")]), 11, 2),
       "block checksum mismatch",
     ],
+    [
+      "a stored block of nothing",
+      storedFrame(0x64, 0x40, undefined, [unhex("01"), unhex("")]),
+      "a block holds nothing",
+    ],
+    [
+      "a compressed block of nothing",
+      concat(unhex("04224d186440a7"), u32LE(1), unhex("00")),
+      "a block holds nothing",
+    ],
   ])("Lz4FrameDecoder refuses %s", (_, frame, problem) => {
     expect(() => decompress(frame)).toThrow(`Cannot decompress LZ4 frame: ${problem}`)
   })

@@ -1,14 +1,17 @@
 import { expect, test } from "bun:test"
-import { mkdtempSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Opened } from "../../src/fuse/filesystem.ts"
 import { ROOT_ID } from "../../src/fuse/filesystem.ts"
 import { JOURNAL_MAGIC } from "../../src/sqlite/journal.ts"
+import { Faults, setFaults } from "../../src/sys/faults.ts"
+import { allocate } from "../../src/sys/memory.ts"
 import { regionOf } from "../support/captured-database.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 import { RecoveredNode } from "../support/recovered-node.ts"
 import { imagesAfter } from "../support/rollback-client.ts"
+import { TemporaryDirectory } from "../support/temporary-directory.ts"
 
 const PAGE_SIZE = 512
 const CALLER = { uid: 0, gid: 0, pid: 0 }
@@ -30,9 +33,15 @@ class Client {
     this.#node.directory.write(nodeId, 0, offset, bytes.length, regionOf(bytes), CALLER)
   }
 
+  read(nodeId: number, size: number): Uint8Array {
+    const into = allocate(size)
+    const n = this.#node.directory.read(nodeId, 0, 0, size, into)
+    return into.bytes.slice(0, n)
+  }
+
   /** Its journal, with the magic number that makes it hot. */
-  begin(): number {
-    const journal = this.create("a.db-journal")
+  begin(name = "a.db"): number {
+    const journal = this.create(`${name}-journal`)
     const header = new Uint8Array(PAGE_SIZE)
     header.set(JOURNAL_MAGIC)
     const view = new DataView(header.buffer)
@@ -42,6 +51,84 @@ class Client {
     return journal
   }
 }
+
+/** Two databases of a node, of which "a.db" has a committed transaction that its file did not take. */
+function unfinished(root: string) {
+  const node = RecoveredNode.start(root, new RecordedLog().logger)
+  const client = new Client(node)
+  const images = imagesAfter(
+    [`page_size=${PAGE_SIZE}`],
+    "CREATE TABLE t(x)",
+    "INSERT INTO t VALUES(1)",
+  ) as [Uint8Array, Uint8Array]
+  const nodeIds = ["b.db", "a.db"].map((name) => {
+    const nodeId = client.create(name)
+    client.begin(name)
+    client.write(nodeId, 0, images[0])
+    node.directory.unlink(ROOT_ID, `${name}-journal`, CALLER)
+    return nodeId
+  })
+  const database = nodeIds[1] as number
+  client.begin()
+  client.write(database, 0, images[1])
+  setFaults(new Faults({ text: "database:write#1+=EIO", file: undefined, countFile: undefined }))
+  node.directory.unlink(ROOT_ID, "a.db-journal", CALLER)
+  return { node, client, database, images }
+}
+
+const UNAVAILABLE = expect.objectContaining({ code: "unavailable" })
+
+test("databases are handed over together when all of them can be, and until then nobody writes, and everybody reads", () => {
+  using directory = new TemporaryDirectory()
+  const { node, client, database, images } = unfinished(directory.path)
+  try {
+    const { databases } = node.directory
+    for (let trial = 0; trial < 2; trial++) {
+      expect(() => databases.handOver()).toThrow(UNAVAILABLE)
+      expect(() => client.begin()).toThrow()
+      expect(() => client.write(database, 0, images[0])).toThrow()
+      expect(Buffer.compare(client.read(database, images[1].length), images[1])).toBe(0)
+    }
+    setFaults(undefined)
+    const handovers = databases.handOver()
+    const ends = handovers.map(({ name, state }) => `${name} ${state?.pos.txid}`)
+    expect(ends.sort()).toEqual(["a.db 2", "b.db 1"])
+    const path = node.dataDir.path("a.db", "database")
+    expect(Buffer.compare(readFileSync(path), images[1])).toBe(0)
+    databases.inherit(handovers)
+    expect(client.begin()).toBeGreaterThan(0)
+  } finally {
+    setFaults(undefined)
+    node.kill()
+  }
+})
+
+test("a database that cannot be handed over for long is left out, and nobody reads the half of a transaction", () => {
+  using directory = new TemporaryDirectory()
+  const { node, client, database, images } = unfinished(directory.path)
+  try {
+    const { databases } = node.directory
+    expect(() => databases.handOver()).toThrow(UNAVAILABLE)
+    expect(databases.settle()).toBe(false)
+    node.clock.advance(10_000)
+    const handovers = databases.handOver()
+    const left = handovers.filter(({ state }) => state === undefined).map(({ name }) => name)
+    expect([handovers.length, left]).toEqual([2, ["a.db"]])
+    setFaults(undefined)
+    expect(() => client.read(database, images[1].length)).toThrow()
+  } finally {
+    setFaults(undefined)
+    node.kill()
+  }
+  const again = RecoveredNode.start(directory.path, new RecordedLog().logger)
+  try {
+    expect(again.states.get("a.db")?.pos.txid).toBe(2n)
+    const path = again.dataDir.path("a.db", "database")
+    expect(Buffer.compare(readFileSync(path), images[1])).toBe(0)
+  } finally {
+    again.kill()
+  }
+})
 
 test("a journal of a transaction that was undone with the role of its node takes nothing when the role is back", () => {
   const root = mkdtempSync(join(tmpdir(), "litefs-journal-"))

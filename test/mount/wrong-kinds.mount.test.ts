@@ -1,10 +1,12 @@
 /** A named pipe, a directory, a socket or a link in the place of a file of the data directory is told, and waits for nothing. */
-import { expect, test } from "bun:test"
+import { afterAll, beforeAll, expect, test } from "bun:test"
 import { execFileSync } from "node:child_process"
 import {
   cpSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -22,7 +24,18 @@ const PUTS: Record<string, (path: string) => void | Promise<void>> = {
   dir: (path) => mkdirSync(path),
   socket: makeSocket,
   link: (path) => symlinkSync("/nowhere/at/all", path),
+  "link-to-file": (path) => symlinkSync(precious, path),
 }
+
+/** What somebody else has where the link leads. */
+const PRECIOUS = "precious"
+let precious: string
+
+beforeAll(() => {
+  precious = join(mkdtempSync(join(MEMORY, "litefs-precious-")), "file")
+  writeFileSync(precious, PRECIOUS)
+})
+afterAll(() => rmSync(dirname(precious), { recursive: true }))
 
 const FILES = ["database", "journal", "wal", "shm", "synced", "past", "checksums", "takeover"]
 
@@ -81,12 +94,13 @@ test.skipIf(!canMount)(
     expect(sqlite3(again, "good.db", "SELECT a FROM t")).toBe("1")
     const { databases } = await infoOf(again)
     const refused = databases.filter(({ problem }) =>
-      problem?.match(/ is (a named pipe|a directory|a socket|a symbolic link .*), it should be a/),
+      problem?.match(/ is (a named pipe|a directory|a socket|a symbolic link.*), it should be a/),
     )
     expect(refused.map(({ name }) => name).toSorted()).toEqual(names.toSorted())
     expect((await healthOf(again)).health.leftOut).toHaveLength(names.length)
     expect(await getText(again, "/metrics")).toContain(`"fifo-0.db"`)
     expect(again.output.match(/database is unavailable/g)).toHaveLength(names.length)
+    expect(readFileSync(precious, "utf8")).toBe(PRECIOUS)
   },
 )
 
@@ -160,6 +174,7 @@ test.skipIf(!canMount).each(testRandom().halfOf(Object.keys(PUTS)))(
       rmSync(data, { recursive: true })
     }
     expect(mountsBelow(scope.directory)).toEqual([])
+    expect(readFileSync(precious, "utf8")).toBe(PRECIOUS)
   },
 )
 
@@ -173,9 +188,11 @@ test.skipIf(!canMount)(
       dir: "a directory",
       socket: "a socket",
       link: "a symbolic link that leads nowhere",
+      "link-to-file": "a symbolic link",
     }
-    for (const name of ["mounted", "commit-log.0"]) {
+    for (const name of ["mounted", "commit-log.0", "lock"]) {
       for (const [kind, is] of Object.entries(kinds)) {
+        if (name === "mounted" && kind === "link-to-file") continue // it is read, and replaced by a new one
         const data = join(scope.directory, "data")
         cpSync(node.data, data, { recursive: true })
         await put(join(data, name), kind)

@@ -19,14 +19,14 @@ export class Certificates implements Disposable {
     this.#openssl("req", "-x509", ...NEW_KEY, key, "-out", this.ca, "-subj", `/CN=${name}`)
   }
 
-  /** A certificate for this machine's own addresses. */
-  make(name: string): CertificatePaths {
+  /** A certificate for this machine's own addresses. With fewer than 0 days it has expired. */
+  make(name: string, days = 30): CertificatePaths {
     const path = (suffix: string) => join(this.directory, `${name}.${suffix}`)
     writeFileSync(path("ext"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n")
     this.#openssl("req", ...NEW_KEY, path("key"), "-out", path("csr"), "-subj", `/CN=${name}`)
     const signer = ["-CA", this.ca, "-CAkey", join(this.directory, "ca.key"), "-CAcreateserial"]
     const files = ["-in", path("csr"), "-out", path("crt"), "-extfile", path("ext")]
-    this.#openssl("x509", "-req", ...signer, ...files, "-days", "30")
+    this.#openssl("x509", "-req", ...signer, ...files, "-days", `${days}`)
     return { cert: path("crt"), key: path("key") }
   }
 

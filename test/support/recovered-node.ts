@@ -29,6 +29,7 @@ export class RecoveredNode {
   readonly #below: Fd
   readonly #commitLog: CommitLog
   readonly directory: Directory
+  readonly clock = new FakeClock()
 
   /** Throws when the node would not start. */
   static start(root: string, log: Logger): RecoveredNode {
@@ -58,7 +59,7 @@ export class RecoveredNode {
       unplaced: this.#commitLog.problems(),
     })
     const role = { isPrimary: true, primaryName: undefined, changedMs: 0 }
-    const clock = new FakeClock()
+    const { clock } = this
     const context = {
       ...{ dataDir, positions, role, clock },
       nodeId: 1n,

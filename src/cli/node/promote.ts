@@ -34,6 +34,7 @@
  *   inherit, letGoAll    the open files of the peer thread keep clients from taking the WAL away, until the fs thread
  *                        has the databases. A client that hears of the promotion finds them closed
  */
+import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import type { ParsedArgs } from "../terminal/argv.ts"
 import { command } from "../terminal/command.ts"
@@ -41,7 +42,10 @@ import type { FlagTable } from "../terminal/flags.ts"
 import type { CliIo } from "../terminal/io.ts"
 import { onLines } from "../terminal/table.ts"
 import { BrokenConnection, NODE_FLAGS, NodeApi, nodeSettings } from "./api.ts"
-import { healthCondition, until } from "./waiting.ts"
+import { healthCondition, TimeLimit, until } from "./waiting.ts"
+
+/** A node answers when its steps are done or have taken too long, which is long before. One that is stopped never does. */
+const ANSWER_MS_MAX = 60_000
 
 /** By then a handoff that has begun has ended. */
 const UNSURE_MS_MAX = 18_000
@@ -81,14 +85,25 @@ litefs promote --force --url http://10.0.0.2:20202`,
 async function promote(args: ParsedArgs<typeof FLAGS>, io: CliIo): Promise<number> {
   const api = new NodeApi(args)
   const query: Record<string, string> = args.values.force ? { force: "true" } : {}
-  const text = await answerOf(api, query).catch((error) => findOut(api, io, error))
+  const text = await answerOf(api, query, io.clock).catch((error) => findOut(api, io, error))
   io.stdout(text === "" ? `${api.origin} is the primary\n` : onLines(text))
   return 0
 }
 
-async function answerOf(api: NodeApi, query: Record<string, string>): Promise<string> {
-  const response = await api.call("/promote", query, { method: "POST" })
-  return await api.textOf(response)
+async function answerOf(
+  api: NodeApi,
+  query: Record<string, string>,
+  clock: Clock,
+): Promise<string> {
+  using limit = new TimeLimit(clock, ANSWER_MS_MAX)
+  try {
+    const response = await api.call("/promote", query, { method: "POST", signal: limit.signal })
+    return await api.textOf(response)
+  } catch (error) {
+    if (!limit.signal.aborted) throw error
+    const problem = `it does not answer within ${ANSWER_MS_MAX / 1000} seconds`
+    throw new BrokenConnection(`Cannot promote ${api.origin}: ${problem}`, { cause: error })
+  }
 }
 
 /** The node may have become the primary, or be about to, although its answer is lost. */

@@ -283,7 +283,8 @@ export function readGiven<Value>(
     const isExpected = error instanceof SyntaxError || error instanceof LitefsError
     if (!isExpected && !(error instanceof Unfit)) throw error
     const problem = `${isExpected ? ": " : ", "}${messageOf(error)}`
-    throw usageError(commandName, `${spelling} is "${withoutPassword(text)}"${problem}`)
+    const line = withoutPassword(text).replaceAll("\n", "\\n")
+    throw usageError(commandName, `${spelling} is "${line}"${problem}`)
   }
 }
 

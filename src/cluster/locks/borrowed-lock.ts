@@ -213,11 +213,12 @@ export class BorrowedLock {
       // From here on the thread that has applied transactions so far may be too late for what the primary sends.
       this.#isHeld = true
       this.#heldMs = clock.monotonicMs()
+      void this.#keep() // the primary may have to take a transaction first
       await loans.borrow(this.#database, STALE_MS_MAX)
       log.debug("borrowed the write lock of the primary", { db: this.#database })
-      void this.#keep()
     } catch (error) {
       this.#leave()
+      if (this.#isBehind) this.#context.resync()
       void this.#release()
       throw isBusy(error) ? new LitefsError("no-lock", error.message) : error
     }

@@ -285,14 +285,33 @@ export class Replica {
       response.destroy()
       throw new LitefsError("unavailable", problem)
     }
-    const text = await readText(response)
+    const text = await this.#readText(response)
     const problem =
       text === "lease expired"
         ? "it is a replica, and not connected to a primary itself"
         : `it answered ${response.statusCode}: ${text}`
     throw new LitefsError("unavailable", problem)
   }
+
+  /** What has come when the answer ends, is too long, or has taken too long: nobody has to end it. */
+  async #readText(response: IncomingMessage): Promise<string> {
+    let text = ""
+    const cancel = this.#options.clock.after(SILENCE_MS_MAX, () => response.destroy())
+    try {
+      for await (const part of response) {
+        text += String(part)
+        if (text.length > ERROR_SIZE_MAX) break
+      }
+    } catch {
+      // The status has come.
+    } finally {
+      cancel()
+    }
+    return text.slice(0, ERROR_SIZE_MAX).trim()
+  }
 }
+
+const ERROR_SIZE_MAX = 4096
 
 const REMEMBERED_MAX = 64
 
@@ -331,15 +350,4 @@ function wantsHeaders(
 function hostnameOf(response: IncomingMessage): string | undefined {
   const name = headerOf(response.headers, "litefs-hostname")
   return name !== undefined && /^[^\s\p{Cc}]{1,255}$/u.test(name) ? name : undefined
-}
-
-const ERROR_SIZE_MAX = 4096
-
-async function readText(response: IncomingMessage): Promise<string> {
-  let text = ""
-  for await (const part of response) {
-    text += String(part)
-    if (text.length > ERROR_SIZE_MAX) break
-  }
-  return text.trim()
 }

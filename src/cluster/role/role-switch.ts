@@ -11,6 +11,7 @@
  *
  * A crash in between is like any other: the next start recovers the log and the databases.
  */
+import type { DatabaseHandover } from "../../capture/handover.ts"
 import { type Clock, sleep } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
@@ -93,13 +94,27 @@ export class RoleSwitch implements RoleActions {
   }
 
   async handOver(signal: AbortSignal): Promise<void> {
-    const { fs, peer, halting, endStreams, follow } = this.#context
+    const { peer, halting, endStreams, follow } = this.#context
     endStreams()
     await halting.locks.revokeAll()
     const kept = await this.#lockPassed(signal)
-    await peer.call("inherit", await fs.call("handOver"), kept)
+    await peer.call("inherit", await this.#take(signal), kept)
     this.#lock = undefined
     follow()
+  }
+
+  /** What fails on the way is tried again, for as long as the fs thread finds it worth that. */
+  async #take(signal: AbortSignal): Promise<readonly DatabaseHandover[]> {
+    const { fs, clock } = this.#context
+    for (;;) {
+      try {
+        return await fs.call("handOver")
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!(error instanceof LitefsError && error.code === "unavailable")) throw error
+        await sleep(clock, RETRY_MS)
+      }
+    }
   }
 
   /**

@@ -43,10 +43,9 @@ interface Operation {
 }
 
 interface Entry {
-  readonly Key?: string
   readonly Value?: string | null
   readonly Session?: string
-  readonly ModifyIndex?: number
+  readonly ModifyIndex: number
 }
 
 const CANDIDATES_MAX = 64
@@ -117,8 +116,11 @@ export class ConsulStore implements LeaseStore {
   async renew(session: string): Promise<number | undefined> {
     const answer = await this.#call({ method: "PUT", path: `/v1/session/renew/${session}` })
     if (answer.status === 404) return undefined
-    const [found] = parsed(checked(answer)) as readonly { readonly TTL?: string }[]
-    return found?.TTL === undefined ? this.ttlMs : parseDuration(found.TTL)
+    const found = parsed(checked(answer))
+    if (!Array.isArray(found) || found.length === 0)
+      throw noConsul("something else in the place of a session")
+    const { TTL } = Object(found[0]) as { readonly TTL?: unknown }
+    return TTL === undefined ? this.ttlMs : durationOf(TTL)
   }
 
   async endSession(session: string): Promise<void> {
@@ -231,7 +233,8 @@ export class ConsulStore implements LeaseStore {
     const answer = await this.#call({ method: "GET", path: `/v1/kv/${path}${query}` })
     if (answer.status === 404) return []
     const entries = parsed(checked(answer))
-    return Array.isArray(entries) ? entries : []
+    if (Array.isArray(entries) && entries.every(isEntry)) return entries
+    throw noConsul("something else in the place of keys")
   }
 
   #call(call: Omit<StoreCall, "headers">): Promise<StoreAnswer> {
@@ -241,6 +244,28 @@ export class ConsulStore implements LeaseStore {
       headers: token === undefined ? {} : { "X-Consul-Token": token },
     })
   }
+}
+
+function isEntry(value: unknown): value is Entry {
+  const { Value, Session, ModifyIndex } = Object(value) as Record<string, unknown>
+  return (
+    (typeof Value === "string" || Value === null || Value === undefined) &&
+    (typeof Session === "string" || Session === undefined) &&
+    Number.isSafeInteger(ModifyIndex) &&
+    (ModifyIndex as number) >= 0
+  )
+}
+
+function durationOf(text: unknown): number {
+  try {
+    return parseDuration(String(text))
+  } catch {
+    throw noConsul("a session's TTL that is no duration")
+  }
+}
+
+function noConsul(what: string): LitefsError {
+  return new LitefsError("unavailable", `its answer has ${what}, it is no Consul`)
 }
 
 function indexOf(entry: Entry | undefined): number {

@@ -25,21 +25,11 @@ export interface EtcdOptions {
 /** Candidates beyond this number do not take part. */
 const CANDIDATES_MAX = 64
 
+/** What a range has of a key; etcd leaves out what is zero or empty. */
 interface KeyValue {
-  readonly key?: string
-  readonly value?: string
-  readonly lease?: string
-  readonly mod_revision?: string
-}
-
-interface Range {
-  readonly kvs?: readonly KeyValue[]
-}
-
-interface TxnAnswer {
-  readonly header?: { readonly revision?: string }
-  readonly succeeded?: boolean
-  readonly responses?: readonly { readonly response_range?: Range }[]
+  readonly value: string
+  readonly lease: string
+  readonly mod_revision: string
 }
 
 type Json = Readonly<Record<string, unknown>>
@@ -59,28 +49,26 @@ export class EtcdStore implements LeaseStore {
 
   async read(): Promise<StoreView> {
     const names = ["primary", "last", "clusterid"] as const
-    const { header, responses = [] } = await this.#txn({
+    const answer = await this.#txn({
       success: names.map((name) => ({ request_range: { key: this.#key(name) } })),
     })
-    const [primary, last, cluster] = responses.map(
-      ({ response_range: range }) => range?.kvs?.[0] ?? undefined,
-    )
+    const [[primary], [last], [cluster]] = rangesOf(answer, 3) as [Range, Range, Range]
     return {
       cluster: cluster && textOf(cluster.value),
-      holder: primary && { text: textOf(primary.value), session: primary.lease ?? "0" },
-      last: last && { text: textOf(last.value), version: last.mod_revision ?? "0" },
-      revision: header?.revision ?? "0",
+      holder: primary && { text: textOf(primary.value), session: primary.lease },
+      last: last && { text: textOf(last.value), version: last.mod_revision },
+      revision: digitsOf(objectOf(answer.header).revision),
     }
   }
 
   async candidates(): Promise<readonly string[]> {
     const key = this.#key("candidates/")
     const range_end = this.#key("candidates0") // "0" follows "/"
-    const { responses = [] } = await this.#txn({
+    const answer = await this.#txn({
       success: [{ request_range: { key, range_end, limit: CANDIDATES_MAX } }],
     })
-    const kvs = responses[0]?.response_range?.kvs ?? []
-    return kvs.map(({ value }) => textOf(value))
+    const [kvs] = rangesOf(answer, 1) as [Range]
+    return kvs.slice(0, CANDIDATES_MAX).map(({ value }) => textOf(value))
   }
 
   async openSession(): Promise<string> {
@@ -91,8 +79,8 @@ export class EtcdStore implements LeaseStore {
 
   async renew(session: string): Promise<number | undefined> {
     const { result } = await this.#call("/v3/lease/keepalive", { ID: session })
-    const { TTL } = Object(result) as { readonly TTL?: unknown }
-    const ttlMs = Number(TTL ?? 0) * 1000
+    const { TTL } = objectOf(result)
+    const ttlMs = Number(digitsOf(TTL)) * 1000
     return ttlMs > 0 ? ttlMs : undefined
   }
 
@@ -149,13 +137,15 @@ export class EtcdStore implements LeaseStore {
   }
 
   async release(session: string, text: string, last: string): Promise<void> {
-    const { succeeded, responses } = await this.#txn({
+    const answer = await this.#txn({
       compare: this.#isHeld(session, text),
       success: [this.#delete("primary"), this.#put("last", last)],
       failure: [{ request_range: { key: this.#key("primary") } }],
     })
-    const holder = responses?.[0]?.response_range?.kvs?.[0]
-    if (succeeded !== true && holder?.lease === session) return
+    if (answer.succeeded !== true) {
+      const [[holder]] = rangesOf(answer, 1) as [Range]
+      if (holder?.lease === session) return
+    }
     await this.endSession(session)
   }
 
@@ -164,7 +154,7 @@ export class EtcdStore implements LeaseStore {
     const both = AbortSignal.any([signal, ended.signal])
     const key = all ? this.#key("") : this.#key("primary")
     const range_end = all ? { range_end: base64(`${this.#options.prefix}0`) } : {}
-    const start_revision = String(BigInt(revision || "0") + 1n)
+    const start_revision = String(BigInt(revision) + 1n)
     const body = JSON.stringify({ create_request: { key, ...range_end, start_revision } })
     const { calls } = this.#options
     await calls.lines(
@@ -207,10 +197,9 @@ export class EtcdStore implements LeaseStore {
   }
 
   /** A session that is gone makes it fail, like a comparison. */
-  async #txn(request: Json): Promise<TxnAnswer> {
+  #txn(request: Json): Promise<Json> {
     const gone = () => ({ succeeded: false })
-    const answer = await this.#call("/v3/kv/txn", request, (problem) => isGone(problem) && gone())
-    return answer as TxnAnswer
+    return this.#call("/v3/kv/txn", request, (problem) => isGone(problem) && gone())
   }
 
   /** `instead` makes an answer of a problem that is none. */
@@ -263,17 +252,59 @@ function base64(text: string): string {
   return Buffer.from(text).toString("base64")
 }
 
-function textOf(value = ""): string {
+function textOf(value: string): string {
   return Buffer.from(value, "base64").toString()
 }
 
+type Range = readonly KeyValue[]
+
+/** What the ranges of a transaction have found. Throws unless there are `count`, and all is as etcd answers. */
+function rangesOf({ responses }: Json, count: number): Range[] {
+  const all = listOf(responses)
+  if (all.length !== count) throw noEtcd(`${all.length} ranges, ${count} were asked for`)
+  return all.map((each) => {
+    const { response_range } = objectOf(each)
+    return listOf(objectOf(response_range).kvs).map((kv) => {
+      const { value = "", lease, mod_revision } = objectOf(kv)
+      if (typeof value !== "string") throw noEtcd("a value that is not a text")
+      return { value, lease: digitsOf(lease), mod_revision: digitsOf(mod_revision) }
+    })
+  })
+}
+
+/** Of what etcd leaves out: an empty one. */
+function listOf(value: unknown = []): readonly unknown[] {
+  if (Array.isArray(value)) return value
+  throw noEtcd("something else in the place of a list")
+}
+
+function objectOf(value: unknown = {}): Json {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Json
+  throw noEtcd("something else in the place of an object")
+}
+
+/** A number of 64 bits: a text, or left out when it is 0. -1 is the TTL of a lease that has just run out. */
+function digitsOf(value: unknown = "0"): string {
+  if (typeof value === "string" && /^(-1|\d{1,19})$/.test(value)) return value
+  throw noEtcd("something else in the place of a number")
+}
+
+function noEtcd(what: string): LitefsError {
+  return new LitefsError(
+    "unavailable",
+    `its answer has ${what}, it is no etcd with version 3.4 or later`,
+  )
+}
+
 function parsed(text: string): Json {
+  let found: unknown
   try {
-    return Object(JSON.parse(text.split("\n")[0] ?? "")) as Json
+    found = JSON.parse(text.split("\n")[0] ?? "")
   } catch {
     throw new LitefsError(
       "unavailable",
       "its answer is not JSON, it is no etcd with version 3.4 or later",
     )
   }
+  return objectOf(found)
 }

@@ -32,8 +32,17 @@ export function readGivenFile(path: string): string {
       if (count === 0 || size === bytes.length) break
     }
     if (size > SIZE_MAX) throw new Error(`it has over ${SIZE_MAX} bytes, it should have less`)
-    return bytes.toString("utf8", 0, size)
+    return textOf(bytes.subarray(0, size))
   } finally {
     closeSync(fd)
+  }
+}
+
+/** Nothing is replaced: a path of other bytes would be another path. */
+function textOf(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    throw new Error("it has bytes that are not UTF-8, it should be a text")
   }
 }

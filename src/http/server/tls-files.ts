@@ -6,11 +6,15 @@
  *
  * Tools replace certificate and key one after the other: while they do not belong together, the previous pair stays in
  * use. The content of the files never appears in a message.
+ *
+ * A certificate that is not valid by the clock of this machine is shown all the same, as another clock may be the right
+ * one. The log tells of it here, because who refuses it says no more than that it does.
  */
 
 import { createPrivateKey, X509Certificate } from "node:crypto"
 import { statSync } from "node:fs"
 import type { TlsMaterial } from "../../cluster/node-request.ts"
+import { systemClock } from "../../lib/clock.ts"
 import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import type { TlsOptions } from "../../litefs-options.ts"
@@ -80,7 +84,8 @@ function read({ certPath, keyPath, caPath }: TlsOptions, prefix: string): TlsMat
     `--${prefix}-key`,
   ] as const
   const ca = caPath === undefined ? undefined : readText(caFlag, caPath)
-  if (ca !== undefined) certificateIn(caFlag, caPath as string, ca)
+  if (ca !== undefined)
+    warnOfDates(caFlag, caPath as string, certificateIn(caFlag, caPath as string, ca))
   if (certPath === undefined || keyPath === undefined) return ca === undefined ? {} : { ca }
   const cert = readText(certFlag, certPath)
   const key = readText(keyFlag, keyPath)
@@ -89,6 +94,7 @@ function read({ certPath, keyPath, caPath }: TlsOptions, prefix: string): TlsMat
     const advice = "give those that were made together"
     throw problem(keyFlag, keyPath, `it does not belong to "${certPath}", ${advice}`)
   }
+  warnOfDates(certFlag, certPath, certificate)
   return ca === undefined ? { cert, key } : { cert, key, ca }
 }
 
@@ -106,6 +112,19 @@ function certificateIn(flag: string, path: string, text: string): X509Certificat
   } catch {
     throw problem(flag, path, "it should hold a certificate in PEM format")
   }
+}
+
+function warnOfDates(flag: string, path: string, { validFrom, validTo }: X509Certificate): void {
+  const nowMs = systemClock.wallMs()
+  const isOver = Date.parse(validTo) < nowMs
+  if (!isOver && !(Date.parse(validFrom) > nowMs)) return
+  const advice = isOver ? "put a new one there" : "the clock of this machine may be wrong"
+  const what = isOver ? `it has expired at ${validTo}` : `it is not valid before ${validFrom}`
+  log.warn("a certificate is not valid, it is refused", {
+    flag,
+    file: path,
+    problem: `${what}, ${advice}`,
+  })
 }
 
 function privateKeyIn(flag: string, path: string, text: string) {

@@ -11,7 +11,7 @@
  * (node/recovery-retries.ts).
  */
 import type { Clock } from "../../lib/clock.ts"
-import { messageOf } from "../../lib/errors.ts"
+import { LitefsError, messageOf } from "../../lib/errors.ts"
 import { LineLimit, logger } from "../../lib/log.ts"
 
 const log = logger("stream")
@@ -74,10 +74,11 @@ export class LeftOutDatabases {
     if (this.#isClosed || this.state(database) !== undefined) return
     const problem = messageOf(error)
     const said = this.#limit.take(`${database} left out`)
-    if (said !== undefined)
-      log.error("cannot send a database, it is left out until it can be read, see litefs doctor", {
-        ...{ db: database, problem, ...said },
-      })
+    const facts = { db: database, problem, ...said }
+    const what = "cannot send a database, it is left out until it can be read"
+    if (said !== undefined && error instanceof LitefsError && error.code === "unavailable") {
+      log.warn(what, facts) // it has changed hands, and is not damaged
+    } else if (said !== undefined) log.error(`${what}, see litefs doctor`, facts)
     this.#wait(database, problem, RETRY_MS)
     this.#changed()
   }

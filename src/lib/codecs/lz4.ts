@@ -226,6 +226,8 @@ export class Lz4FrameDecoder {
     const content = this.#blockStored
       ? record.subarray(0, size)
       : this.#output.subarray(0, decompressLz4Block(record, 0, size, this.#output))
+    // Nobody writes one, and a file could have any number of them: it would grow without a page more.
+    if (content.length === 0) throw damaged("a block holds nothing")
     if (content.length > this.#maxBlockSize) {
       throw damaged(`a block holds ${content.length} bytes, expected at most ${this.#maxBlockSize}`)
     }

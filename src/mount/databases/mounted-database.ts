@@ -11,8 +11,9 @@ import type { LastTransaction } from "../../capture/wal-tracker.ts"
 import { Deferred } from "../../fuse/deferred.ts"
 import type { LockOwner } from "../../fuse/filesystem.ts"
 import { FuseError } from "../../fuse/fuse-error.ts"
+import { must } from "../../lib/assert.ts"
 import type { Clock } from "../../lib/clock.ts"
-import { type ErrorCode, LitefsError } from "../../lib/errors.ts"
+import { type ErrorCode, LitefsError, messageOf } from "../../lib/errors.ts"
 import { logger } from "../../lib/log.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import { rollBack, savedIn } from "../../recovery/journal-rollback.ts"
@@ -43,6 +44,9 @@ import type { Refusals } from "./refusals.ts"
 import { IndexedWriters } from "./writers-past.ts"
 
 const warnings = logger("mount")
+
+/** What fails for so long does not pass by itself. */
+const STUCK_MS_MAX = 10_000
 
 const NOBODY_ELSE: FileAccess = { uid: userId(), gid: groupId(), mode: 0o600 }
 
@@ -128,6 +132,9 @@ export class MountedDatabase {
   readonly #opening: Deferred[] = []
   #firstHandle = 0 // the first that no removed database has
   #hasComplained = false
+  /** It could not be handed over, and that is tried again: nobody writes meanwhile. */
+  #leaving: { readonly capture: Capture; readonly sinceMs: number } | undefined
+  #isTorn = false
   /** What clients see added to the counters in the header (sqlite/header-disguise.ts). */
   disguise = 0
 
@@ -241,34 +248,62 @@ export class MountedDatabase {
 
   /** Captures from what has been applied so far: the node is the primary, or the database is its own again. */
   inherit(handover: DatabaseHandover, state: HistoryState): void {
-    this.#adopt(handover, state, this.#context.log)
     this.#isLent = false
     this.#borrowed = undefined
-    this.disguise = 0
+    const capture = this.#makeCapture(state, this.#context.log)
+    capture.adopt(handover)
+    this.#begin(capture, handover)
   }
 
-  /** On a replica: the primary has lent the write lock, and hears of every transaction first. */
-  borrow(handover: DatabaseHandover, state: HistoryState): void {
+  /**
+   * On a replica: the primary has lent the write lock, and hears of every transaction first. Returns what is to be called
+   * for that. The first transaction may be our own (Capture.undisguise()): that throws a Proposal, and is called again
+   * when the primary has it. Until then the database is as before.
+   *
+   * Throws while the kernel has the WAL open past the daemon. When the last client of the time as the primary goes, the
+   * peer thread gives WRITE up and opens the WAL anew; a reader that comes in between keeps it passed (passed-entry.ts).
+   * The borrower would pass, too: its commits would ask nobody.
+   */
+  borrow(handover: DatabaseHandover, state: HistoryState): () => void {
+    if (this.log?.isPassed || this.index?.isPassed) {
+      const problem = "clients have its WAL open past LiteFS, try again when they have closed it"
+      throw new LitefsError(
+        "unavailable",
+        `Cannot write to database "${this.name}" here: ${problem}`,
+      )
+    }
     const log = new ProposingLog()
-    this.#adopt(handover, state, log)
-    this.#borrowed = log
-    this.#forwarded?.opened()
+    const capture = this.#makeCapture(state, log)
+    capture.adopt(handover)
+    return () => {
+      this.#borrowed = log
+      try {
+        this.#begin(capture, handover)
+      } catch (error) {
+        this.#borrowed = undefined
+        throw error
+      }
+      this.#forwarded?.opened()
+    }
   }
 
-  #adopt(handover: DatabaseHandover, state: HistoryState, log: TransactionLog): void {
-    this.#capture = this.#makeCapture(state, log)
-    this.#capture.adopt(handover)
+  #begin(capture: Capture, { disguise }: DatabaseHandover): void {
+    capture.undisguise(disguise)
+    this.#capture = capture
+    this.disguise = 0
     this.#hasComplained = false
+    this.#isTorn = false
+    this.#leaving = undefined
   }
 
   /** On the primary: another node writes to the database, and the peer thread applies that. */
   lend(): DatabaseHandover {
-    const handover = this.handOver()
+    const handover = this.#handOver()
     this.#isLent = true
     return handover
   }
 
-  /** On a replica: transactions no longer go to the primary. */
+  /** On a replica: transactions no longer go to the primary. Throws as handOver() does. */
   giveBack(): DatabaseHandover {
     return this.handOver()
   }
@@ -315,7 +350,8 @@ export class MountedDatabase {
 
   /** Clients may write to its WAL without a request, and it has a content that they write to. */
   get isWrittenPast(): boolean {
-    return this.log?.isPassed === true && (this.#capture?.history.commit ?? 0) > 0
+    const capture = this.#capture ?? this.#leaving?.capture
+    return this.log?.isPassed === true && (capture?.history.commit ?? 0) > 0
   }
 
   /**
@@ -409,26 +445,52 @@ export class MountedDatabase {
 
   /**
    * Ends the capture: clients can write nothing from here on. A client in the middle of a transaction finds it undone.
+   *
+   * Throws "unavailable" when a system call fails on the way, and it is worth asking again. What fails for too long is
+   * left as it is, for the next start to look into: nobody knows what of it is on the disk, and this database alone must
+   * not keep the node in its role.
    */
   handOver(): DatabaseHandover {
-    const capture = this.#capture
-    if (capture === undefined) return damagedHandover(this.name)
-    this.#capture = undefined
-    this.#borrowed = undefined
+    const { clock } = this.#context
     try {
-      this.#sync()
-      if (capture.isHalfWritten) {
-        discardFile("sums:unlink", this.#context.dataDir.sumsPath(this.name)) // the other thread leaves a word of its own
-        rollBack(savedIn(this.#context.dataDir, this.name, capture.history.pos), this.database)
-      }
-      return capture.handOver()
+      return this.#handOver()
     } catch (error) {
+      const what = "cannot hand a database over, trying again"
+      if (this.#leaving === undefined) warnings.warn(what, { db: this.name, error })
+      const leaving = this.#leaving ?? {
+        capture: must(this.#capture, "capture"),
+        sinceMs: clock.monotonicMs(),
+      }
+      this.#end()
+      if (clock.monotonicMs() - leaving.sinceMs < STUCK_MS_MAX) {
+        this.#leaving = leaving
+        throw new LitefsError("unavailable", `Cannot hand "${this.name}" over: ${messageOf(error)}`)
+      }
       warnings.error("database is unavailable, its files are left as they are", {
         db: this.name,
         error,
       })
+      this.#isTorn = leaving.capture.isTorn
       return damagedHandover(this.name)
     }
+  }
+
+  #handOver(): DatabaseHandover {
+    const capture = this.#leaving?.capture ?? this.#capture
+    if (capture === undefined) return damagedHandover(this.name)
+    this.#sync()
+    const handover = capture.handOver(() => {
+      discardFile("sums:unlink", this.#context.dataDir.sumsPath(this.name)) // the other thread leaves a word of its own
+      rollBack(savedIn(this.#context.dataDir, this.name, capture.history.pos), this.database)
+    })
+    this.#end()
+    return handover
+  }
+
+  #end(): void {
+    this.#capture = undefined
+    this.#borrowed = undefined
+    this.#leaving = undefined
   }
 
   get hasFiles(): boolean {
@@ -438,6 +500,22 @@ export class MountedDatabase {
   /** What captures transactions, or undefined on a replica, where clients cannot write. */
   get capture(): Capture | undefined {
     return this.#capture
+  }
+
+  /** It is being handed over, for which its WAL is needed. */
+  get isLeaving(): boolean {
+    return this.#leaving !== undefined
+  }
+
+  /** Where its pages are to be read, when not all of them are in the file. */
+  get reader(): Capture | undefined {
+    const leaving = this.#leaving?.capture
+    return this.#capture ?? (leaving?.isTorn ? leaving : undefined)
+  }
+
+  /** Nobody may read the file: a part of its last transaction is not there, and nobody has that any more. */
+  get isTorn(): boolean {
+    return this.#isTorn
   }
 
   isPeer(thread: number): boolean {
@@ -471,7 +549,7 @@ export class MountedDatabase {
    */
   settle(): boolean {
     const capture = this.#capture
-    if (capture === undefined) return true
+    if (capture === undefined) return this.#leaving === undefined
     if (!capture.settle()) return false
     const { dataDir } = this.#context
     saveCleanState(dataDir, this.name, this.database, capture.history)
@@ -560,7 +638,8 @@ export class MountedDatabase {
    * thread that writes, 0 if unknown.
    */
   complainAboutWrite(thread: number): void {
-    if (this.#hasComplained) return
+    const isOnItsWay = this.role.isPrimary && !this.#isLent
+    if (this.#hasComplained || isOnItsWay) return
     this.#hasComplained = true
     if (this.#isLent) {
       return warnings.warn("refused a write: the write lock is lent to another node", {

@@ -39,6 +39,8 @@ export class MountedDatabases {
   readonly #undone = new Set<string>()
   /** The same when the kernel has none: its journal is to go. */
   readonly #over = new Set<string>()
+  /** Of a role that goes, while it has not gone. */
+  readonly #handovers = new Map<string, DatabaseHandover>()
   #hasComplained = false
 
   /** `states` are what recovery found, undefined for damaged databases; on a replica the peer thread has them. */
@@ -166,13 +168,25 @@ export class MountedDatabases {
     for (const handover of handovers) this.#take(handover)
   }
 
-  /** This node becomes a replica. Clients write nothing from here on. */
+  /**
+   * This node becomes a replica. Clients write nothing from here on. Throws "unavailable" when it is worth asking again:
+   * what has been handed over by then is in the next answer.
+   */
   handOver(): DatabaseHandover[] {
-    const handovers = [...this.#damaged].map(damagedHandover)
-    this.#damaged.clear()
+    let failed: unknown
     for (const database of this.#databases.values()) {
-      if (!database.isLent) handovers.push(this.#noteUndone(database.handOver()))
+      const { name, isLent } = database
+      if (isLent || this.#handovers.has(name)) continue
+      try {
+        this.#handovers.set(name, this.#noteUndone(database.handOver()))
+      } catch (error) {
+        failed = error
+      }
     }
+    if (failed !== undefined) throw failed
+    const handovers = [...[...this.#damaged].map(damagedHandover), ...this.#handovers.values()]
+    this.#damaged.clear()
+    this.#handovers.clear()
     return handovers
   }
 
@@ -235,11 +249,14 @@ export class MountedDatabases {
     if (database !== undefined) database.isWanted = isWanted
   }
 
-  /** On a replica: clients may write to the database, and every transaction goes to the primary first. */
-  borrow(handover: DatabaseHandover): void {
+  /**
+   * On a replica: clients may write to the database, and every transaction goes to the primary first. See
+   * MountedDatabase.borrow().
+   */
+  borrow(handover: DatabaseHandover): () => void {
     const state = historyState(must(handover.state, "state of a borrowed database"))
     this.endUndone(handover.name)
-    this.get(handover.name).borrow(handover, state)
+    return this.get(handover.name).borrow(handover, state)
   }
 
   /** Returns a borrowed database. */

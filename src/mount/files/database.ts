@@ -65,14 +65,14 @@ export class DatabaseEntry extends UsedEntry {
 
   override readAttributes(into: Attributes): void {
     super.readAttributes(into)
-    const { capture } = this.#database
-    if (capture !== undefined && !this.isRemoved) into.size = capture.databaseSize()
+    const { reader } = this.#database
+    if (reader !== undefined && !this.isRemoved) into.size = reader.databaseSize()
   }
 
   override read(offset: number, size: number, into: Region): number {
-    const { capture } = this.#database
-    if (capture === undefined || this.isRemoved) return this.#readFile(offset, size, into)
-    return capture.readDatabase(offset, size, into)
+    const { reader } = this.#database
+    if (reader === undefined || this.isRemoved) return this.#readFile(offset, size, into)
+    return reader.readDatabase(offset, size, into)
   }
 
   override write(offset: number, size: number, from: Region, thread: number): void {
@@ -122,6 +122,7 @@ export class DatabaseEntry extends UsedEntry {
   }
 
   #readFile(offset: number, size: number, into: Region): number {
+    if (this.#database.isTorn && !this.isRemoved) throw FuseError.of(Errno.EIO)
     const n = super.read(offset, size, into)
     const { disguise } = this.#database
     if (disguise !== 0) disguiseHeader(into.bytes.subarray(0, n), offset, disguise)

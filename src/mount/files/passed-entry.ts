@@ -22,7 +22,8 @@ import { UsedEntry } from "./used-entry.ts"
  *   kept     On a replica, for clients of the time when it was the primary. The peer thread took WRITE before the fs
  *            thread captured for the last time, and has it until this state ends (peer/locks/held-locks.ts): nobody but
  *            the peer thread adds a frame. It applies through handles that pass like theirs, so they see its frames.
- *            Whoever opens the WAL to write is refused, and SQLite then opens it to read.
+ *            Whoever opens the WAL to write is refused, and SQLite then opens it to read. Nobody borrows the write lock,
+ *            also when readers alone are left and WRITE is given up (MountedDatabase.borrow()).
  *
  * While the role goes, from shut() to kept, nobody begins to pass. A sync of the WAL is refused, and with it the commit of
  * a FULL writer. A NORMAL writer may commit until it gives WRITE up: that is captured last, on top of what the new primary

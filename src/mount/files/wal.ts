@@ -105,7 +105,8 @@ export class WalEntry extends PassedEntry {
 
   override removing(): void {
     this.checkRemover()
-    const { capture, isClosedBySqlite } = this.database
+    const { capture, isClosedBySqlite, isLeaving } = this.database
+    if (isLeaving && !this.isRemoved) throw FuseError.of(Errno.EBUSY) // SQLite leaves it then, as after a kill
     if (capture === undefined) super.removing()
     else capture.walTruncating(0, () => super.removing(), isClosedBySqlite)
   }

@@ -87,7 +87,7 @@ export class ServedDatabases {
       check: (database) => readWhole(limited(this.raw, CHECK_RATE, clock), database),
       onChange: () => databases.announceChange(),
     })
-    this.#acknowledged = new AcknowledgedStreams(context.sync)
+    this.#acknowledged = new AcknowledgedStreams(context.sync, clock)
     this.#stream = {
       acknowledged: this.#acknowledged,
       cutLog: new RequestLog("stream", clock),

@@ -59,8 +59,16 @@ export class IncomingFile {
   #header: LtxHeader | undefined
   #trailer: LtxTrailer | undefined
 
-  /** Calls `prepare` when there is a header: from there on there may be something to store. */
-  constructor(database: string, dataDir: DataDir, log: TransactionLog, prepare: () => void) {
+  /**
+   * Calls `prepare` when there is a header: from there on there may be something to store. An error from it refuses the
+   * file.
+   */
+  constructor(
+    database: string,
+    dataDir: DataDir,
+    log: TransactionLog,
+    prepare: (header: LtxHeader) => void,
+  ) {
     this.database = database
     this.#dataDir = dataDir
     this.#ltx = new LtxDirectory(dataDir.ltxDir(database))
@@ -68,7 +76,7 @@ export class IncomingFile {
     this.#decoder = new LtxDecoder({
       header: (header) => {
         this.#header = header
-        prepare()
+        prepare(header)
         if (!isSnapshot(header)) return
         this.#image = new SnapshotImage(dataDir.nextPath(database, this.number, "database"), header)
       },
@@ -218,7 +226,8 @@ export class IncomingFile {
       return new LitefsError("no-space", this.#describeFullDisk(), { cause: error })
     }
     if (error instanceof LitefsError && error.code === "io") {
-      const problem = `Cannot receive a snapshot of "${this.database}": ${error.message}`
+      const what = this.#header && isSnapshot(this.#header) ? "snapshot" : "transaction"
+      const problem = `Cannot receive a ${what} of "${this.database}": ${error.message}`
       return new LitefsError("io", problem, { cause: error })
     }
     if (!(error instanceof RangeError)) return error

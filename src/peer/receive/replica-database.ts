@@ -24,7 +24,7 @@ import {
 } from "../../capture/handover.ts"
 import type { HistoryState } from "../../capture/history.ts"
 import { LitefsError } from "../../lib/errors.ts"
-import { isSnapshot } from "../../ltx/header.ts"
+import { isSnapshot, type LtxHeader } from "../../ltx/header.ts"
 import { formatPos, type Pos, posEquals, type Txid } from "../../ltx/pos.ts"
 import { saveCleanState } from "../../recovery/clean-stop.ts"
 import type { BackedFile } from "../../store/backed-file.ts"
@@ -35,7 +35,11 @@ import type { Applier, Changes, ReceivedTransaction } from "./applier.ts"
 import type { FileSwitch } from "./file-switch.ts"
 import { checkFollowsOn } from "./follows-on.ts"
 import { IncomingFile } from "./incoming-file.ts"
+import { checkRoom } from "./snapshot-image.ts"
 import { SnapshotTakeover, type SnapshotTakeoverContext } from "./snapshot-takeover.ts"
+
+/** Bytes by which a transaction may enlarge the database without a look at the disk. */
+const UNCHECKED_GROWTH_MAX = 64 * 1024 * 1024
 
 export interface ReplicaDatabaseContext extends SnapshotTakeoverContext {
   /** Makes received transactions durable. */
@@ -115,10 +119,20 @@ export class ReplicaDatabase {
 
   receive(): IncomingFile {
     const { dataDir, transactions } = this.#context
-    return new IncomingFile(this.name, dataDir, transactions, () => {
+    return new IncomingFile(this.name, dataDir, transactions, (header) => {
       // One with a history has them. If they are broken it takes nothing, and the others go on.
       if (this.pos.txid === 0n) dataDir.createDatabase(this.name)
+      if (!isSnapshot(header)) this.#checkGrowth(header)
     })
+  }
+
+  /**
+   * A transaction that makes the database larger than there is room for is refused before its pages come: it is a claim,
+   * and the sums of its pages would take memory. What waits to be applied may be counted twice; the next time it is not.
+   */
+  #checkGrowth({ pageSize, commit }: LtxHeader): void {
+    const growth = pageSize * commit - this.#state.pageSize * this.#state.commit
+    if (growth > UNCHECKED_GROWTH_MAX) checkRoom(this.#context.dataDir.root, growth)
   }
 
   /** The database as it is now, kept until thaw(). Undefined when there is none. */

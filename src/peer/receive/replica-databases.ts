@@ -319,10 +319,6 @@ export class ReplicaDatabases {
     }
     const handover = this.#handOverOne(name)
     if (handover.state === undefined) throw damaged(name)
-    if (handover.disguise !== 0) {
-      const problem = "its clients have seen another history, restart this node first"
-      throw new LitefsError("unsupported", `Cannot borrow "${name}": ${problem}`)
-    }
     return handover
   }
 

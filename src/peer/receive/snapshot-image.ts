@@ -52,7 +52,7 @@ export class SnapshotImage {
     this.#path = path
     this.#pageSize = pageSize
     this.#size = pageSize * commit
-    checkRoom(path, this.#size)
+    checkRoom(dirname(path), this.#size)
     this.#fd = openFile("next:open", path, O_RDWR | O_CREAT | O_TRUNC)
     try {
       this.#reserve(0)
@@ -123,13 +123,13 @@ export class SnapshotImage {
 }
 
 /** Throws a LitefsError "io": it concerns this database alone, and another time there may be room. */
-function checkRoom(path: string, size: number): void {
-  const { blocks, blockSize, blocksAvailable } = fileSystemStatus("next:statfs", dirname(path))
+export function checkRoom(directory: string, size: number): void {
+  const { blocks, blockSize, blocksAvailable } = fileSystemStatus("next:statfs", directory)
   const free = blocksAvailable * blockSize
   // A file system that does not count blocks has none at all.
   if (blocks === 0 || size <= free) return
   throw new LitefsError(
     "io",
-    `it needs ${formatSize(size)}, ${formatSize(free)} are free in "${dirname(path)}": make room there`,
+    `it needs ${formatSize(size)}, ${formatSize(free)} are free in "${directory}": make room there`,
   )
 }

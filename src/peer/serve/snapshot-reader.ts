@@ -96,7 +96,13 @@ export class SnapshotReader {
         checksum.togglePage(pgno, bytes)
         writer.page(pgno, bytes)
       }
-      if (this.#pages.isBroken || checksum.checksum !== pos.checksum) {
+      if (this.#pages.isBroken) {
+        throw new LitefsError(
+          "unavailable",
+          `Cannot read "${this.#name}" to its end: this node's role has changed, or there is no room to keep old pages`,
+        )
+      }
+      if (checksum.checksum !== pos.checksum) {
         throw new LitefsError(
           "damaged",
           `Cannot read "${this.#name}": its pages no longer sum to ${formatPos(pos)}`,
