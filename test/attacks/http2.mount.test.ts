@@ -18,11 +18,13 @@ import {
 } from "../support/http2-frames.ts"
 import { canMount, MEMORY, Scope, type TestNode } from "../support/node.ts"
 import { healthOf } from "../support/node-api.ts"
+import { rounds } from "../support/random.ts"
 import { until } from "../support/until.ts"
 
 const MIB = 1024 * 1024
 const CONNECTION_COUNT = 20
-const FLOOD_MS = 3000
+/** In the long form 3 s. */
+const FLOOD_MS = rounds(1500, 3000)
 
 const times = (count: number, make: (index: number) => Uint8Array) =>
   Buffer.concat(Array.from({ length: count }, (_, index) => make(index)))

@@ -26,7 +26,7 @@ const NOT =
   /malloc|walslow|backup_ioerr|fault|(?:^|_)ioerr|shared_err|thread00|walcrash3|e_fkey|_err\.|sort[34]|crash[2-7]?\.test|walthread|swarmvtabfault|fuzz|savepoint[46]|notify2|vacuum3|corruptC|corrupt\.test|securedel2|multiplex3|tkt2686|walprotocol/
 
 /** A file of tests has a node of its own, and copies of databases take a program each: what has few is fast. */
-const SHORT = [
+export const SHORT: readonly string[] = [
   ...["wal.test", "wal2.test", "walmode.test", "walpersist.test", "walcksum.test", "jrnlmode.test"],
   ...["vacuum.test", "lock.test", "lock2.test", "lock4.test", "mmap1.test"],
   ...["attach.test", "rollback2.test", "savepoint.test", "exclusive.test", "pager3.test"],

@@ -86,7 +86,7 @@ describe("takeover", () => {
       const snapshot = join(fixture.directory, "snapshot.ltx")
       writeFileSync(snapshot, imageFile(image, { minTxid: 1n, maxTxid: 3n }))
       const seen = new Set<bigint>()
-      for (const place of random.places(Number.POSITIVE_INFINITY, 2)) {
+      for (const place of random.places(Number.POSITIVE_INFINITY, 4)) {
         const count = place + 1
         const dataDir = fixture.copy(`data-${count}`)
         const { status, signal, stderr } = spawnSync(

@@ -19,6 +19,7 @@ import { LongClient } from "../support/long-client.ts"
 import { passingTest as test } from "../support/mount-test.ts"
 import { PROGRAM, Scope } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { rounds } from "../support/random.ts"
 import { until } from "../support/until.ts"
 
 const BEHIND = ["--capture", "behind"]
@@ -81,7 +82,7 @@ test("a replica that comes, and exports, while pages are written and copied into
         a.prepare("insert into b(padding) values(randomblob(2000))").run()
         a.prepare("update a set padding = randomblob(2000) where id % 50 = ?").run(n % 50)
       })
-      for (let n = 0; n < 1500; n++) add.immediate(n)`
+      for (let n = 0; n < ${rounds(600, 1500)}; n++) add.immediate(n)`
   const writing = start(nodeCommand(primary, source), { limitMs: 50_000 })
   const replicas = []
   for (let n = 0; n < 3; n++) {

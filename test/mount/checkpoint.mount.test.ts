@@ -9,6 +9,7 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { PROGRAM, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
 import { WalWriter } from "../support/wal-writer.ts"
 
 const FILL =
@@ -81,7 +82,7 @@ test.each(Object.keys(WRITES))(
   60_000,
 )
 
-test.each([512, 4096, 65536])(
+test.each(testRandom().someOf([512, 4096, 65536]))(
   "pages of %d: checkpoints of every kind are taken, beside readers of older transactions",
   async (pageSize) => {
     await using scope = await pair()

@@ -13,8 +13,12 @@ import {
 import { test } from "../support/mount-test.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
+
+const random = testRandom()
 
 const CHUNK = 32768
+/** Half of them in one run, by chance; all with LITEFS_ALL_FAULTS. */
 const CASES = [
   ["delete", 512],
   ["delete", 65536],
@@ -57,7 +61,7 @@ async function expectSameDatabase(scope: Scope, primary: TestNode, replica: Test
   expect(sqlite3(replica, "a.db", rows)).toBe(sqlite3(primary, "a.db", rows))
 }
 
-test.each(CASES)(
+test.each(random.halfOf(CASES))(
   "%s mode, pages of %d: a client that has its file in chunks commits as any other",
   async (mode, pageSize) => {
     await using scope = await pair()
@@ -91,7 +95,7 @@ test.each(CASES)(
   120_000,
 )
 
-test.each(["delete", "wal"] as const)(
+test.each(random.someOf(["delete", "wal"] as const))(
   "%s mode: room that is made beyond the end of a database is not in it",
   async (mode) => {
     await using scope = await pair()
@@ -154,7 +158,7 @@ print([act(word) for word in sys.argv[2:]])
 
 const CREATE = "create table t(id integer primary key, x)"
 
-test.each(["delete", "wal"])(
+test.each(random.someOf(["delete", "wal"]))(
   "%s mode: hints of the size to come, at any time, do what they do on a plain directory",
   async (mode) => {
     await using scope = await pair()

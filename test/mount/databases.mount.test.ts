@@ -12,6 +12,8 @@ import {
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
+import { someModes } from "../torture/model.ts"
 
 const FILL = `insert into t with recursive n(i) as (select 1 union all select i + 1 from n where i < 300)
   select i, randomblob(200) from n;`
@@ -117,7 +119,7 @@ test("a database that is removed while a client of the replica reads it is there
   expect(sqlite3(replica, "a.db", "select y from u")).toBe("2")
 }, 30_000)
 
-test.each(["delete", "truncate", "persist", "wal"])(
+test.each(someModes(testRandom()))(
   "%p mode: a transaction over two databases with ATTACH arrives in both, its rollback in none",
   async (mode) => {
     await using scope = await pair()

@@ -223,7 +223,7 @@ test("A primary that is cut off from the store stops before another starts, and 
 }, 60_000)
 
 /** More of them with LITEFS_TEST_FAILOVERS. */
-const FAILOVERS = Number(process.env.LITEFS_TEST_FAILOVERS ?? 3)
+const FAILOVERS = Number(process.env.LITEFS_TEST_FAILOVERS ?? 2)
 
 const FAILOVER_TTL = process.env.LITEFS_TEST_TTL ?? "3s"
 

@@ -1,5 +1,5 @@
 /**
- * The short form of the fault sweeps: some of the calls in each mode, chosen at random. All of them:
+ * The short form of the fault sweeps: some of the calls in each mode, chosen at random, more with LITEFS_ALL_FAULTS. All:
  * `scripts/torture --only faults`, `starts` and `upkeep`. And a disk that is really full.
  */
 import { expect } from "bun:test"
@@ -21,12 +21,12 @@ import { test } from "../support/mount-test.ts"
 import { flagsOf, inCapture, PROGRAM, Scope, STRICT } from "../support/node.ts"
 import { healthOf } from "../support/node-api.ts"
 import { pair } from "../support/pair.ts"
-import { testRandom } from "../support/random.ts"
+import { rounds, testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 import { sweep } from "../torture/fault-sweep.ts"
 import { replayHistory } from "../torture/history-check.ts"
-import { MODES, someWays } from "../torture/model.ts"
+import { MODES, someRollbackModes, someWays } from "../torture/model.ts"
 import { noStartFaultsResult, STARTS_ON, startFaults } from "../torture/start-faults.ts"
 import { DURATIONS, noSweepResult } from "../torture/sweep.ts"
 import { upkeepFaults } from "../torture/upkeep-faults.ts"
@@ -77,7 +77,7 @@ test.each(["primary", "replica"] as const)(
     const mode = random.pick(MODES)
     const failures: string[] = []
     const onFailure = (text: string) => void failures.push(text)
-    const how = { at, durations: DURATIONS, sample: 4, limitMs: 6000, scratch: tmpdir() }
+    const how = { at, durations: DURATIONS, sample: rounds(2, 4), limitMs: 6000, scratch: tmpdir() }
     await upkeepFaults({ random, mode, operation: random.pick(QUICK), ...how, result, onFailure })
     expect(failures).toEqual([])
     expect(result.faults).toBeGreaterThan(0)
@@ -158,7 +158,7 @@ test.each([
   60_000,
 )
 
-test.each(["wal", "delete"] as const)(
+test.each(["wal", ...someRollbackModes(random)] as const)(
   "%s mode: a database whose LTX files cannot be made takes nothing, keeps what it has taken, and holds nobody else up",
   async (mode) => {
     await using scope = new Scope()

@@ -8,6 +8,10 @@ import { hotJournal } from "../support/hot-journal.ts"
 import { LongClient } from "../support/long-client.ts"
 import { canMount, flagsOf, Scope, STRICT, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
+import { someRollbackModes } from "../torture/model.ts"
+
+const random = testRandom()
 
 const COUNT = "select count(*) from t; pragma integrity_check"
 
@@ -152,7 +156,7 @@ test.skipIf(!canMount)("a program may end its transaction in another of its thre
   await expectSame(primary, replica, "a.db")
 })
 
-test.skipIf(!canMount).each(["delete", "persist", "truncate"])(
+test.skipIf(!canMount).each(someRollbackModes(random))(
   "the journal of a transaction in %s mode is taken away by nobody but its writer, dead or alive",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x); create table u(x)" })
@@ -317,7 +321,7 @@ m[60:64] = b"junk"
 m.flush()
 `
 
-test.skipIf(!canMount).each(["delete", "persist", "truncate"])(
+test.skipIf(!canMount).each(someRollbackModes(random))(
   "nothing that another program writes is committed with a transaction that is open in %s mode",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x); create table u(x)" })

@@ -11,8 +11,11 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { usageOf } from "../support/process-usage.ts"
+import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
+
+const random = testRandom()
 
 const MODES = ["delete", "wal"] as const
 
@@ -31,7 +34,7 @@ function importInto(scope: Scope, node: TestNode): void {
   run([...PROGRAM, "import", "--url", node.url, "--name", "a.db", path])
 }
 
-/** What fails, and in which transaction. */
+/** What fails, and in which transaction: half of them in one run, by chance, and all with LITEFS_ALL_FAULTS. */
 const HALVES = [
   ["delete", "mount:stat#2+", "an insert"],
   ["delete", "database:write#1+", "an import"],
@@ -39,7 +42,7 @@ const HALVES = [
   ["wal", "mount:write#1+", "an insert"], // a read mark is being taken
 ] as const
 
-test.each(HALVES)(
+test.each(random.halfOf(HALVES))(
   "%s mode: a snapshot takes the place of a database in which %s has failed during %s",
   async (mode, call, what) => {
     await using scope = new Scope()
@@ -137,7 +140,7 @@ test.each([
   60_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%s mode: nothing stays open of files that cannot be looked at, and the next look finds them",
   async (mode) => {
     await using scope = new Scope()

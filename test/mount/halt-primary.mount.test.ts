@@ -4,9 +4,12 @@ import { expectSame, run } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
 import { holder, locked, ONE_ROW, shell, values } from "../support/write-lock.ts"
 
-test.each(["wal", "delete"] as const)(
+const random = testRandom()
+
+test.each(random.someOf(["wal", "delete"] as const))(
   "%s mode: commits under the lock fail when the primary is gone, and what was acknowledged is there when it is back",
   async (mode) => {
     await using scope = await pair({ mode, sql: ONE_ROW })

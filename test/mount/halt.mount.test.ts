@@ -18,12 +18,14 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
 import { holder, locked, ONE_ROW, shell, values } from "../support/write-lock.ts"
 import { promote } from "../torture/handoffs.ts"
+import { someModes } from "../torture/model.ts"
 
-const MODES = ["wal", "delete", "truncate", "persist"] as const
+const random = testRandom()
 
-test.each(MODES)(
+test.each(someModes(random))(
   "%s mode: a command under flock(1) writes on a replica, and every node has what it wrote when it is done",
   async (mode) => {
     await using scope = await pair({ mode, sql: ONE_ROW })
@@ -60,7 +62,7 @@ test("a write under the lock follows on a transaction so large that the WAL has 
   await expectSame(primary, replica, "a.db")
 }, 60_000)
 
-test.each(["wal", "delete"] as const)(
+test.each(random.someOf(["wal", "delete"] as const))(
   "%s mode: migrations of every kind run under the lock, with clients connected on both nodes",
   async (mode) => {
     await using scope = await pair({ mode, sql: ONE_ROW })
@@ -116,7 +118,7 @@ test("the journal mode and the page size change under the lock, and other databa
   await expectSame(primary, replica, "b.db")
 }, 60_000)
 
-test.each(["wal", "delete"] as const)(
+test.each(random.someOf(["wal", "delete"] as const))(
   "%s mode: while a replica has the lock, the primary's readers go on and its writers find it locked",
   async (mode) => {
     await using scope = await pair({ mode, sql: ONE_ROW })
@@ -207,7 +209,7 @@ test("litefs run and litefs sql do not wait for the lock any longer than they ar
   expect(values(primary)).toBe("1,2,3")
 }, 60_000)
 
-test.each(["wal", "delete"] as const)(
+test.each(random.someOf(["wal", "delete"] as const))(
   "%s mode: a client that is killed in a transaction under the lock leaves nothing, and the lock goes with it",
   async (mode) => {
     await using scope = await pair({ mode, sql: ONE_ROW })
@@ -239,7 +241,7 @@ test.each(["wal", "delete"] as const)(
   60_000,
 )
 
-test.each(["wal", "delete"] as const)(
+test.each(random.someOf(["wal", "delete"] as const))(
   "%s mode: over a link that is cut again and again every commit under the lock is there once",
   async (mode) => {
     await using scope = new Scope()

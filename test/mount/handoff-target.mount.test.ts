@@ -6,6 +6,7 @@ import { caughtUp, sqlite3 } from "../support/client.ts"
 import { test } from "../support/mount-test.ts"
 import { freePort, Scope, type TestNode } from "../support/node.ts"
 import { becomes, infoOf } from "../support/node-api.ts"
+import { rounds } from "../support/random.ts"
 
 const STAYS = "--no-handoff-on-exit"
 
@@ -15,8 +16,8 @@ async function promote(node: TestNode, query = ""): Promise<string> {
   return `${response.status} ${await response.text()}`
 }
 
-test("a primary and a replica that are started at once with empty directories are of one cluster, 10 times", async () => {
-  for (let round = 0; round < 10; round++) {
+test("a primary and a replica that are started at once with empty directories are of one cluster, again and again", async () => {
+  for (let round = 0; round < rounds(4, 10); round++) {
     await using scope = new Scope()
     const [port, other] = [await freePort(), await freePort()]
     const [url, otherUrl] = [port, other].map((each) => `http://127.0.0.1:${each}`) as [

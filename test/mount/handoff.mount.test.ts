@@ -11,7 +11,7 @@ import { handoffs, noHandoffsResult } from "../torture/handoffs.ts"
 
 const random = testRandom()
 
-test.each(["wal", "delete"] as const)(
+test.each(random.someOf(["wal", "delete"] as const))(
   "%p mode: handoffs back and forth under writers lose no row and double none, and both nodes are the same",
   async (mode) => {
     const result = noHandoffsResult()

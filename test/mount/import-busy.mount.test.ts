@@ -5,8 +5,11 @@ import { failureOf, pos, run, sqlite3 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { PROGRAM, Scope } from "../support/node.ts"
+import { testRandom } from "../support/random.ts"
 
-test.each(["delete", "wal"])(
+const random = testRandom()
+
+test.each(random.someOf(["delete", "wal"]))(
   "%p mode: import gives up when clients do not let go, and does not stand in their way",
   async (mode) => {
     await using scope = new Scope()

@@ -30,6 +30,8 @@ import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
 import { someModes } from "../torture/model.ts"
 
+const random = testRandom()
+
 /** A database file outside of any mount. */
 function file(scope: Scope, sql: string, pageSize = 4096): string {
   const path = join(scope.directory, `file-${Math.random()}.db`)
@@ -78,7 +80,7 @@ test("import makes a new database, which replicas and clients see", async () => 
   await expectQuiet(replica, primary)
 }, 30_000)
 
-test.each(someModes(testRandom()))(
+test.each(someModes(random))(
   "%p mode: import replaces a database under the clients of both nodes, also with another page size",
   async (mode) => {
     await using scope = await pair()
@@ -131,7 +133,7 @@ test.each(someModes(testRandom()))(
   60_000,
 )
 
-test.each(["delete", "wal"])(
+test.each(random.someOf(["delete", "wal"]))(
   "%p mode: import while others read and write: everybody sees the old or the new",
   async (mode) => {
     await using scope = await pair()
@@ -304,7 +306,7 @@ test("import refuses what is not a whole database, and changes nothing", async (
   await expectQuiet(replica, primary)
 }, 60_000)
 
-test.each(["delete", "wal"])(
+test.each(random.someOf(["delete", "wal"]))(
   "%p mode: an export is of one position, on both nodes, while others write",
   async (mode) => {
     await using scope = await pair({
@@ -451,7 +453,7 @@ function memoryOf(node: TestNode): number {
   return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024
 }
 
-test.each(["delete", "wal"])(
+test.each(random.someOf(["delete", "wal"]))(
   "%s mode: an import takes the place of a database that is none any more, which is kept",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x)" })

@@ -35,7 +35,7 @@ const OPS = [
   "wal:truncate#1",
 ]
 
-const SAMPLE = 8
+const SAMPLE = 4
 const random = testRandom()
 
 function someOps(): string[] {

@@ -1,11 +1,11 @@
 /**
  * The short form of the kill matrix: writers and daemons killed at random moments, a database that shrinks. The
- * long one is `scripts/torture`. LITEFS_SEED repeats a run as far as timing allows.
+ * long one is `scripts/torture`; LITEFS_ALL_FAULTS kills more here. LITEFS_SEED repeats a run as far as timing allows.
  */
 import { expect } from "bun:test"
 import { test } from "../support/mount-test.ts"
 import { inCapture } from "../support/node.ts"
-import { testRandom } from "../support/random.ts"
+import { rounds, testRandom } from "../support/random.ts"
 import { clientKill } from "../torture/client-kill.ts"
 import { daemonKill } from "../torture/daemon-kill.ts"
 import { someModes, someWays } from "../torture/model.ts"
@@ -13,8 +13,8 @@ import type { Result } from "../torture/round.ts"
 import { shrink } from "../torture/shrink.ts"
 
 const LIMIT_MS = 90_000
-const CLIENT_KILLS = 15
-const DAEMON_KILLS = 3
+const CLIENT_KILLS = rounds(6, 15)
+const DAEMON_KILLS = rounds(2, 3)
 
 const random = testRandom()
 const noResult = (): Result => ({ kills: 0, acknowledged: 0, unended: 0 })

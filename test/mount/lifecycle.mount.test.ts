@@ -9,6 +9,9 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { flagsOf, freePort, mountsBelow, PROGRAM, Scope, STRICT } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
+
+const random = testRandom()
 
 const WAITING = /msg="not connected to the primary, trying again"/g
 
@@ -134,7 +137,7 @@ test("a signal goes to the command, which ends in its own time with the mount st
   expect(mountsBelow(scope.directory)).toEqual([])
 }, 30_000)
 
-test.each(["delete", "wal"])(
+test.each(random.someOf(["delete", "wal"]))(
   "%p mode: SIGTERM ends a primary whose files are open in the middle of a transaction",
   async (mode) => {
     await using scope = new Scope()
@@ -167,7 +170,7 @@ test.each(["delete", "wal"])(
   30_000,
 )
 
-test.each(["delete", "wal"])(
+test.each(random.someOf(["delete", "wal"]))(
   "%p mode: SIGTERM ends a replica whose files are open",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x); insert into t values(1)" })

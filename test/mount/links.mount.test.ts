@@ -1,4 +1,5 @@
-/** Nodes on a bad link: the short form of `scripts/torture --only links`, and what a slow replica costs. */
+/** Nodes on a bad link: the short form of `scripts/torture --only links` (twice as long with
+ * LITEFS_ALL_FAULTS), and what a slow replica costs. */
 import { expect } from "bun:test"
 import { readFileSync } from "node:fs"
 import { connect, type Socket } from "node:net"
@@ -16,16 +17,16 @@ import { FaultProxy } from "../support/fault-proxy.ts"
 import { test } from "../support/mount-test.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
-import { testRandom } from "../support/random.ts"
+import { rounds, testRandom } from "../support/random.ts"
 import { linkFaults } from "../torture/link-faults.ts"
 
 const random = testRandom()
 
-test.each(["wal", "delete"] as const)(
+test.each(random.someOf(["wal", "delete"] as const))(
   "in %s mode a replica on a link that breaks loses nothing, whoever is killed or paused",
   async (mode) => {
     const result = { kills: 0, acknowledged: 0, unended: 0 }
-    await linkFaults({ random, mode, faults: 8, mayBeLong: false, result })
+    await linkFaults({ random, mode, faults: rounds(4, 8), mayBeLong: false, result })
     expect(result.acknowledged).toBeGreaterThan(0)
   },
   120_000,

@@ -8,7 +8,9 @@ import { LockClient } from "../support/lock-client.ts"
 import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { Scope, type TestNode } from "../support/node.ts"
+import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
+import { someRollbackModes } from "../torture/model.ts"
 
 const flags = ["--forward-writes"]
 
@@ -40,7 +42,7 @@ async function nodes(scope: Scope, role: "primary" | "replica", mode: string) {
   return { primary, node: replica }
 }
 
-test.each(["delete", "truncate", "persist"])(
+test.each(someRollbackModes(testRandom()))(
   "%p mode: one process writes at a time, readers are kept out for the commit only, others wait",
   async (mode) => {
     await using scope = new Scope()

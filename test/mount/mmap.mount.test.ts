@@ -5,6 +5,9 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
+
+const random = testRandom()
 
 const MAPPED = 64 * 1024 * 1024
 
@@ -14,7 +17,7 @@ async function mapping(scope: Scope, node: TestNode): Promise<LongClient> {
   return client
 }
 
-test.each(["delete", "wal"])(
+test.each(random.someOf(["delete", "wal"]))(
   "%s mode: clients that map the database see every transaction of others, on both nodes",
   async (mode) => {
     await using scope = await pair()
@@ -79,7 +82,7 @@ except OSError:
     print("refused")
 `
 
-test.each(["primary", "replica"])(
+test.each(random.someOf(["primary", "replica"]))(
   "what is refused of a mapping that is written to on a %s, nobody reads",
   async (role) => {
     await using scope = new Scope()

@@ -9,7 +9,10 @@ import { test } from "../support/mount-test.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { infoOf } from "../support/node-api.ts"
 import { hasOriginal, ORIGINAL, OriginalNode } from "../support/original.ts"
+import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
+
+const random = testRandom()
 
 const originalTest = test.skipIf(!hasOriginal)
 
@@ -54,7 +57,7 @@ async function same(one: TestNode | OriginalNode, other: TestNode | OriginalNode
   expect(total(second)).toBe(total(first))
 }
 
-test.each(["wal", "delete"])(
+test.each(random.someOf(["wal", "delete"]))(
   "a replica follows a primary that answers 426, and one of ours in its place (%s)",
   async (mode) => {
     await using scope = new Scope()
@@ -96,7 +99,7 @@ test.each(["wal", "delete"])(
   120_000,
 )
 
-test.each(["wal", "delete"])(
+test.each(random.someOf(["wal", "delete"]))(
   "who speaks only HTTP/2 follows a primary, borrows its lock and sends transactions (%s)",
   async (mode) => {
     await using scope = new Scope()

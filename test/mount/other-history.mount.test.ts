@@ -6,6 +6,7 @@ import { join } from "node:path"
 import { expectSame, output, pos, sqlite3, start } from "../support/client.ts"
 import { test } from "../support/mount-test.ts"
 import { PROGRAM, Scope, type TestNode } from "../support/node.ts"
+import { testRandom } from "../support/random.ts"
 
 const MODES = ["delete", "wal"] as const
 
@@ -40,7 +41,7 @@ async function copyOf(scope: Scope, node: TestNode): Promise<TestNode> {
   return scope.node({ directory })
 }
 
-for (const mode of MODES) {
+for (const mode of testRandom().someOf(MODES)) {
   test.each([
     ["behind", 1],
     ["where the log is", 4],

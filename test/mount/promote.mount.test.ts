@@ -9,8 +9,11 @@ import { LongClient, readablePackages } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { canMount, flagsOf, PROGRAM, Scope, STRICT, type TestNode } from "../support/node.ts"
 import { infoOf } from "../support/node-api.ts"
+import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
 import { promote } from "../torture/handoffs.ts"
+
+const random = testRandom()
 
 const CANDIDATE = ["--candidate"]
 const MODES = ["wal", "delete"] as const
@@ -37,7 +40,7 @@ async function becomes(node: TestNode, role: "primary" | "replica"): Promise<voi
   expect((await infoOf(node)).role).toBe(role)
 }
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%s mode: a forced promotion takes the role, and the former primary keeps its tail as a divergence",
   async (mode) => {
     await using scope = new Scope()
@@ -193,7 +196,7 @@ test("--promote takes the role when the node is in sync, --no-handoff-on-exit ke
   expect((await infoOf(back)).role).toBe("primary")
 }, 60_000)
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%s mode: a node whose database has diverged becomes the primary again, under a client that remembers the old content",
   async (mode) => {
     await using scope = new Scope()

@@ -17,9 +17,11 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { canMount, type TestNode } from "../support/node.ts"
 import { type Pair, pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
 import { promote } from "../torture/handoffs.ts"
+import { someModes } from "../torture/model.ts"
 
-const MODES = ["wal", "delete", "truncate", "persist"] as const
+const MODES = someModes(testRandom())
 const READONLY = "attempt to write a readonly database"
 const FAILED = "disk I/O error"
 const hasPython = Bun.which("python3") !== null

@@ -16,9 +16,19 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { Scope, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { IS_THOROUGH, testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
+import { someModes } from "../torture/model.ts"
+
+const random = testRandom()
 
 const MODES = ["delete", "wal"] as const
+/** In the long form it is killed once more. */
+const SIGNALS: readonly NodeJS.Signals[] = [
+  "SIGTERM",
+  "SIGKILL",
+  ...(IS_THOROUGH ? (["SIGKILL"] as const) : []),
+]
 
 async function snapshotCount(primary: TestNode): Promise<number> {
   await primary.stop()
@@ -60,7 +70,7 @@ test("a primary that takes many transactions makes files for them in advance, an
   await expectSame(next, replica, "a.db")
 }, 60_000)
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a replica that joins while a writer goes on gets a snapshot and then what follows",
   async (mode) => {
     await using scope = new Scope()
@@ -69,7 +79,7 @@ test.each(MODES)(
       primary,
       "a.db",
       `pragma journal_mode = ${mode}; create table t(id integer primary key, x); create table big(x);
-       insert into big with recursive n(i) as (select 1 union all select i + 1 from n where i < 5000)
+       insert into big with recursive n(i) as (select 1 union all select i + 1 from n where i < 2000)
        select randomblob(4000) from n`,
     )
     const writer = new LongClient(scope, primary, "a.db")
@@ -79,7 +89,7 @@ test.each(MODES)(
       for (let n = 0; !hasJoined || n < 50; n++) {
         await writer.run(`
           rows("insert into t(x) values(?)", ${n})
-          rows("update big set x = randomblob(4000) where rowid in (?, ?)", ${n} * 37 % 5000, 5000 - ${n} % 5000)
+          rows("update big set x = randomblob(4000) where rowid in (?, ?)", ${n} * 37 % 2000, 2000 - ${n} % 2000)
         `)
         ids.push(n)
       }
@@ -97,7 +107,7 @@ test.each(MODES)(
   60_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a replica that joins while a transaction is half done gets none of it before it is committed",
   async (mode) => {
     await using scope = new Scope()
@@ -128,14 +138,14 @@ test.each(MODES)(
   30_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a replica that was stopped, or killed, goes on without another snapshot",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x)" })
     let { primary, replica } = scope
     await expectSame(primary, replica, "a.db")
     let rows = 0
-    for (const signal of ["SIGTERM", "SIGKILL", "SIGKILL"] as const) {
+    for (const signal of SIGNALS) {
       const watcher = new LongClient(scope, replica, "a.db")
       expect(await watcher.value("select count(*) from t")).toBe(rows)
       await replica.stop(signal)
@@ -152,7 +162,7 @@ test.each(MODES)(
   60_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a replica that is killed while transactions come in is whole afterwards",
   async (mode) => {
     await using scope = await pair()
@@ -180,7 +190,7 @@ test.each(MODES)(
   60_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a primary that was stopped goes on, and its replica connects again",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(x)" })
@@ -202,7 +212,7 @@ test.each(MODES)(
   60_000,
 )
 
-test.each(["delete", "truncate", "persist", "wal"])(
+test.each(someModes(random))(
   "%p mode: a primary that is killed in the middle of a write has every row that was acknowledged",
   async (mode) => {
     await using scope = await pair({ mode, sql: "create table t(id integer primary key, x)" })

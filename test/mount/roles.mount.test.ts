@@ -6,7 +6,7 @@ import { roles } from "../torture/roles.ts"
 
 const random = testRandom()
 
-test.each(["delete", "wal"] as const)(
+test.each(random.someOf(["delete", "wal"] as const))(
   "roles taken by force from nodes that are stopped or cut off, in %s mode, leave what the last primary has",
   async (mode) => {
     const result = { kills: 0, acknowledged: 0, unended: 0 }

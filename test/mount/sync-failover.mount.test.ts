@@ -4,12 +4,13 @@
  */
 import { expect } from "bun:test"
 import { test } from "../support/mount-test.ts"
-import { testRandom } from "../support/random.ts"
+import { rounds, testRandom } from "../support/random.ts"
 import { failovers } from "../torture/failovers.ts"
 import { noHandoffsResult } from "../torture/handoffs.ts"
 
 const LIMIT_MS = 240_000
-const FAILOVERS = 6
+/** In each mode; in the long form 6. */
+const FAILOVERS = rounds(3, 6)
 
 const random = testRandom()
 

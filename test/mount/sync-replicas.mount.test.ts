@@ -20,12 +20,14 @@ import { test } from "../support/mount-test.ts"
 import { PROGRAM, type Scope, type TestNode } from "../support/node.ts"
 import { becomes, healthOf, infoOf, metricOf } from "../support/node-api.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
 import { locked } from "../support/write-lock.ts"
+import { someModes } from "../torture/model.ts"
 
 setDefaultTimeout(120_000)
 
-const MODES = ["wal", "delete", "truncate", "persist"]
+const MODES = someModes(testRandom())
 const STRICT = ["--sync-replicas", "1"]
 const QUICK = [...STRICT, "--sync-commit-timeout", "1s"]
 const SQL = "create table t(x); insert into t values (1)"

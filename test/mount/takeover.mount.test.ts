@@ -36,7 +36,7 @@ function leftovers(node: TestNode): string[] {
   return names.filter((name) => /next-|takeover|receiving|\.part|snapshot-/.test(name))
 }
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a replica that is killed while it takes a snapshot is whole afterwards, and has kept what was there",
   async (mode) => {
     await using scope = new Scope()
@@ -96,7 +96,7 @@ test("a replica without room for a snapshot says so, keeps what it has, and take
   await expectSame(primary, replica, "a.db")
 }, 60_000)
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: a snapshot that was received is served on to others when its node becomes primary",
   async (mode) => {
     await using scope = new Scope()
@@ -122,7 +122,7 @@ test.each(MODES)(
   60_000,
 )
 
-test.each(MODES)(
+test.each(random.someOf(MODES))(
   "%p mode: clients that read all the time, on connections that stay or are new, never see half of a takeover",
   async (mode) => {
     await using scope = new Scope()

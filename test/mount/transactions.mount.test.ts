@@ -15,12 +15,11 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { flagsOf, SEEN_LOCKS } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
+import { someModes } from "../torture/model.ts"
 
-test.each([
-  ["delete", ""],
-  ["truncate", ""],
-  ["persist", ""],
-  ["wal", ""],
+test.each<[string, string]>([
+  ...someModes(testRandom()).map((mode): [string, string] => [mode, ""]),
   ["delete", SEEN_LOCKS],
   ["wal", SEEN_LOCKS],
 ])(

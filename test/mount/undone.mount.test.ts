@@ -6,6 +6,7 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { flagsOf, Scope, SEEN_LOCKS } from "../support/node.ts"
 import { infoOf } from "../support/node-api.ts"
+import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
 import { CallFaults } from "../torture/call-faults.ts"
 import { promote } from "../torture/handoffs.ts"
@@ -22,12 +23,15 @@ const SLOW = {
 }
 const LOOK = "select count(*), (select integrity_check from pragma_integrity_check) from t"
 
-test.each([
+// Half of them, by chance; all with LITEFS_ALL_FAULTS.
+const CASES = [
   ["delete", "rollback", "drop a transaction that was undone", ""],
   ["delete", "commit", "drop a transaction that was undone", ""],
   ["delete", "rollback", "open the commit log", ""],
   ["truncate", "kill", "drop a transaction that was undone", SEEN_LOCKS],
-] as const)(
+] as const
+
+test.each(testRandom().halfOf(CASES))(
   "%s mode: nobody reads anything of it, not even for a moment: its client ends with %s, and it takes a second to %s%s",
   async (mode, end, slow, locks) => {
     await using scope = new Scope()

@@ -13,8 +13,11 @@ import { LongClient } from "../support/long-client.ts"
 import { test } from "../support/mount-test.ts"
 import { flagsOf, SEEN_LOCKS, STRICT } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
+import { rounds, testRandom } from "../support/random.ts"
+import { someModes } from "../torture/model.ts"
 
-const TRANSACTIONS = 250 // of each writer
+/** Of each writer; in the long form 250. */
+const TRANSACTIONS = rounds(80, 250)
 
 /** Every transaction adds a row to both tables, so no reader may ever find that they differ. */
 const SCHEMA = `
@@ -36,16 +39,13 @@ const WATCH = `
   }
 `
 
-test.each([
-  ["delete", ""],
-  ["truncate", ""],
-  ["persist", ""],
-  ["wal", ""],
+test.each<[string, string]>([
+  ...someModes(testRandom()).map((mode): [string, string] => [mode, ""]),
   ["wal", STRICT],
   ["delete", SEEN_LOCKS],
   ["wal", SEEN_LOCKS],
 ])(
-  "%p mode%s: 500 transactions from two processes arrive whole, one after the other, on the replica",
+  "%p mode%s: hundreds of transactions from two processes arrive whole, one after the other, on the replica",
   async (mode, how) => {
     await using scope = await pair({ flags: flagsOf(how), mode, sql: `${SCHEMA}` })
     const { primary, replica } = scope

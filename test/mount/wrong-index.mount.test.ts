@@ -5,11 +5,15 @@ import { join } from "node:path"
 import { caughtUp, expectSame, run, sqlite3 } from "../support/client.ts"
 import { test } from "../support/mount-test.ts"
 import { pair } from "../support/pair.ts"
+import { testRandom } from "../support/random.ts"
 import { until } from "../support/until.ts"
+
+const random = testRandom()
 
 const WRONG = ["no header", "page count", "page size", "all copied", "too many copied", "no frames"]
 
-test.each(["pages", ...WRONG])(
+// Half of what may be wrong, by chance; all with LITEFS_ALL_FAULTS.
+test.each(random.halfOf(["pages", ...WRONG]))(
   "a wrong wal-index that a client has left is built anew while nothing comes: %s",
   async (what) => {
     await using scope = await pair({
@@ -29,7 +33,9 @@ test.each(["pages", ...WRONG])(
   60_000,
 )
 
-test.each(["frames", "salts", "pages", ...WRONG.filter((what) => what !== "no frames")])(
+test.each(
+  random.halfOf(["frames", "salts", "pages", ...WRONG.filter((what) => what !== "no frames")]),
+)(
   "a wrong wal-index that a client has left is built anew with the next transaction: %s",
   async (what) => {
     await using scope = await pair({ sql: "pragma journal_mode = wal; create table t(x)" })

@@ -17,6 +17,7 @@ import { dirname, join } from "node:path"
 import { failureOf, sqlite3, sqlite3Command, start } from "../support/client.ts"
 import { canMount, MEMORY, mountsBelow, PROGRAM, Scope, type TestNode } from "../support/node.ts"
 import { getText, healthOf, infoOf } from "../support/node-api.ts"
+import { testRandom } from "../support/random.ts"
 
 const PUTS: Record<string, (path: string) => void | Promise<void>> = {
   fifo: (path) => void execFileSync("mkfifo", [path]),
@@ -153,7 +154,7 @@ const OF_THE_NODE = [
   "api.sock",
 ]
 
-test.skipIf(!canMount).each(Object.keys(PUTS))(
+test.skipIf(!canMount).each(testRandom().halfOf(Object.keys(PUTS)))(
   "a node with a %s in the place of a file of its own starts, or says so in one line",
   async (kind) => {
     await using scope = new Scope(MEMORY)

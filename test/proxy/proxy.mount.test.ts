@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test"
 import { readFileSync } from "node:fs"
 import { canMount, Scope } from "../support/node.ts"
 import { ProxyClient, type Site, site, threeSites, writeThenRead } from "../support/proxied-site.ts"
-import { testRandom } from "../support/random.ts"
+import { rounds, testRandom } from "../support/random.ts"
 import { RawSocket } from "../support/raw-socket.ts"
 import { until } from "../support/until.ts"
 
@@ -20,10 +20,10 @@ const residentKiB = ({ node }: Site) =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${node.pid}/status`, "utf8"))?.[1])
 
 describe.skipIf(!canMount)("behind the proxies of three nodes", () => {
-  test("whoever has written reads it on any node, 2,000 times", async () => {
+  test("whoever has written reads it on any node, hundreds of times", async () => {
     await using scope = new Scope()
     const sites = await threeSites(scope)
-    expect(await writeThenRead(sites, random, 2000)).toEqual([])
+    expect(await writeThenRead(sites, random, rounds(800, 2000))).toEqual([])
     const metrics = await text(`${sites[1].node.url}/metrics`)
     expect(metrics).toMatch(/litefs_proxy_request_seconds_count\{outcome="forwarded"\} \d\d\d/)
     expect(metrics).toMatch(/litefs_proxy_request_seconds_count\{outcome="local"\} \d\d\d/)

@@ -1,5 +1,6 @@
 /**
- * System calls that fail, and a process that is killed, at calls of a start and a stop, one in three by chance. After
+ * System calls that fail, and a process that is killed, at calls of a start and a stop, one in eight by chance, all
+ * with LITEFS_ALL_FAULTS. After
  * cuts of real workloads: `scripts/torture --only power`; of real nodes: `--only starts`.
  */
 import { beforeAll, expect, test } from "bun:test"
@@ -27,7 +28,7 @@ import {
   sweepRecovery,
 } from "../support/recovery-faults.ts"
 
-const EVERY = 3
+const EVERY = 8
 const INSERT = "INSERT INTO t(a) VALUES(hex(randomblob(200)))"
 
 const random = testRandom()

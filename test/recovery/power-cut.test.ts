@@ -4,12 +4,13 @@
  */
 import { expect } from "bun:test"
 import { test } from "../support/mount-test.ts"
-import { testRandom } from "../support/random.ts"
+import { rounds, testRandom } from "../support/random.ts"
 import { someModes } from "../torture/model.ts"
 import { noPowerCutResult, powerCut } from "../torture/power-cut.ts"
 
 const LIMIT_MS = 120_000
-const CUTS = 15
+/** Of each workload; in the long form 15. */
+const CUTS = rounds(6, 15)
 const random = testRandom()
 
 test.each(someModes(random))(

@@ -6,8 +6,8 @@ import { withoutTheWorld } from "./guard.ts"
 import { type Outcome, simulate } from "./simulation.ts"
 
 const LIMIT_MS = 300_000
-/** Of the seeds from 1 on. */
-const SEED_COUNT = Number(process.env.LITEFS_SIMULATIONS ?? 50)
+/** Of the seeds from 1 on; more with LITEFS_SIMULATIONS. */
+const SEED_COUNT = Number(process.env.LITEFS_SIMULATIONS ?? 30)
 const CANARY_SEED_COUNT = 60
 
 function failureText({ seed, config, violations }: Outcome): string {

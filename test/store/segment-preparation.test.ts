@@ -12,7 +12,7 @@ import { setTrace, Trace } from "../../src/sys/trace.ts"
 import { DirectoryImage } from "../support/directory-image.ts"
 import { commit, LogDirectory, transaction } from "../support/log-directory.ts"
 import { FATES, readTrace, TracedDirectory } from "../support/power-cut.ts"
-import { Random } from "../support/random.ts"
+import { IS_THOROUGH, Random } from "../support/random.ts"
 import { RecordedLog } from "../support/recorded-log.ts"
 
 /** As at the first start. */
@@ -131,10 +131,12 @@ describe("prepareSegment()", () => {
     rmSync(path)
     const random = new Random(1)
     const seen = new Set<string>()
+    // At each moment nothing and all of it, and one fate between them; all fates with LITEFS_ALL_FAULTS.
+    const fates = () => (IS_THOROUGH ? FATES : (["none", random.pick(FATES), "all"] as const))
     const traced = TracedDirectory.existing(directory.root, events, before)
     for (const event of events) {
       traced.advance(event.end)
-      for (const names of FATES) {
+      for (const names of fates()) {
         const target = `${directory.root}-cut`
         traced.cut(target, { random, data: random.pick(FATES), names, inOrder: false })
         try {

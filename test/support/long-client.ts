@@ -16,15 +16,15 @@ const LIMIT_MS = 30_000
 export type Row = readonly (string | number | null)[]
 
 const PROGRAM = `
-  import Database from "better-sqlite3"
-  import { createInterface } from "node:readline"
+  const Database = require("better-sqlite3")
+  const { createInterface } = require("node:readline")
 
   const db = new Database(process.argv[1], { timeout: 20000 })
   const rows = (sql, ...values) => {
     const statement = db.prepare(sql)
     return statement.reader ? statement.raw().all(...values) : (statement.run(...values), [])
   }
-  for await (const line of createInterface({ input: process.stdin })) {
+  createInterface({ input: process.stdin }).on("line", (line) => {
     const { id, source } = JSON.parse(line)
     try {
       const value = new Function("db", "rows", source)(db, rows)
@@ -32,7 +32,7 @@ const PROGRAM = `
     } catch (error) {
       console.log(JSON.stringify({ id, problem: error.message, code: error.code }))
     }
-  }
+  })
 `
 
 interface Answer {
@@ -61,7 +61,7 @@ export class LongClient {
     packages = ROOT,
   ) {
     const path = `${node.mount}/${database}`
-    const words = [...through, "node", "--input-type=module", "-e", PROGRAM, "--", path]
+    const words = [...through, "node", "-e", PROGRAM, "--", path]
     this.#process = spawn(words[0] as string, words.slice(1), {
       stdio: ["pipe", "pipe", "pipe"],
       cwd: packages,

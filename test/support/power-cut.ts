@@ -276,11 +276,20 @@ function contentOf(file: TracedFile, { random, data: fate }: CutOptions): Uint8A
     } else if (isDurable) {
       put(offset, data)
     } else if (!isCutLost) {
-      for (let start = offset; start < offset + data.length; ) {
+      if (fate === "none") continue
+      let kept = offset // before it everything is there, or is lost
+      const keepUntil = (end: number) => {
+        if (end > kept) put(kept, data.subarray(kept - offset, end - offset))
+      }
+      for (let start = offset; start < offset + data.length && fate !== "all"; ) {
         const end = Math.min(offset + data.length, (Math.floor(start / SECTOR) + 1) * SECTOR)
-        if (isKept()) put(start, data.subarray(start - offset, end - offset))
+        if (!isKept()) {
+          keepUntil(start)
+          kept = end
+        }
         start = end
       }
+      keepUntil(offset + data.length)
     }
   }
   return bytes.subarray(0, size)

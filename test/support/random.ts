@@ -37,6 +37,16 @@ export class Random {
     return from[this.below(from.length)] as T
   }
 
+  /** For a table of tests: one of its kinds, which the next run, or the next table, may take otherwise. All when thorough. */
+  someOf<T>(kinds: readonly T[]): readonly T[] {
+    return IS_THOROUGH ? kinds : [this.pick(kinds)]
+  }
+
+  /** For a table of tests of one kind: every other one of them, by chance. All when thorough. */
+  halfOf<T>(cases: readonly T[]): T[] {
+    return [...this.places(cases.length, 2)].map((at) => cases[at] as T)
+  }
+
   /** Of the places from 0 to `count` − 1 one in `every`; the next run may take others. All when thorough. */
   *places(count: number, every: number): Generator<number> {
     const [first, step] = IS_THOROUGH ? [0, 1] : [this.below(every), every]
@@ -78,8 +88,13 @@ export class Random {
   }
 }
 
-/** Sweeps try every place, and every fault in it, instead of some by chance. */
+/** The long form: sweeps try every place, and every fault in it, instead of some by chance, and tests all their rounds. */
 export const IS_THOROUGH = process.env.LITEFS_ALL_FAULTS !== undefined
+
+/** A number of rounds: the everyday one, or the one of the long form of a test, which LITEFS_ALL_FAULTS asks for. */
+export function rounds(everyday: number, long: number): number {
+  return IS_THOROUGH ? long : everyday
+}
 
 let printed = false
 

@@ -174,8 +174,8 @@ function cutAndRecover(recording: Recording, options: PowerCutOptions): void {
     const what = `cut at ${position} of ${end}, data ${data}, names ${names}${inOrder ? " in order" : ""}`
     const acknowledged = recording.acknowledged.filter(({ at }) => at <= position)
     try {
-      const image = new DirectoryImage(target)
       if (random.below(RECOVERIES) === 0 || position === end) {
+        const image = new DirectoryImage(target)
         cutRecovery(image, recording.scratch, acknowledged, options)
         failRecovery(image, acknowledged, options)
       }
