@@ -53,18 +53,11 @@ export interface FsThread extends DatabaseOwner {
    */
   start(options: FsThreadOptions, beside: MessagePort, toPeer: MessagePort): readonly string[]
   /**
-   * Answers the mount from now on. `directory` lies below the mount, which is the device `mountedOn`. The thread keeps
-   * none of the `unwanted` descriptors open. `mayPass`: clients of a primary write to WALs past it, if the kernel lets
-   * them, which `passing` tells. Returns whether its descriptors are its own, in which case the caller closes the device
-   * and the directory.
+   * Answers the mount from now on. `directory` lies below the mount, which is the device `mountedOn`. `mayPass`: clients
+   * of a primary write to WALs past it, if the kernel lets them, which `passing` tells. Returns the kernel's id of the
+   * thread when its descriptors are its own, in which case the caller closes the device and the directory; otherwise 0.
    */
-  serve(
-    device: Fd,
-    directory: Fd,
-    unwanted: readonly Fd[],
-    mountedOn: string,
-    mayPass: boolean,
-  ): boolean
+  serve(device: Fd, directory: Fd, mountedOn: string, mayPass: boolean): number
   /**
    * Captures what clients have written past it: the positions have all of it when this is answered, except that of a
    * database that is returned.

@@ -77,21 +77,15 @@ export class FsWorker extends Port<FsHost, FsThread> {
   }
 
   /**
-   * Answers the mount from now on, until it is taken away. Resolves with whether the thread has descriptors of its own,
-   * and the mount's are closed here.
+   * Answers the mount from now on, until it is taken away. Resolves with the kernel's id of the thread when it has
+   * descriptors of its own, and the mount's are closed here; otherwise with 0.
    */
-  async serve(
-    { device, directory }: Mount,
-    unwanted: readonly Fd[],
-    mountedOn: string,
-    mayPass: boolean,
-  ): Promise<boolean> {
-    const served = this.call("serve", device, directory, unwanted, mountedOn, mayPass)
-    const isOwner = await served.catch(() => false)
-    if (!isOwner) return false
+  async serve({ device, directory }: Mount, mountedOn: string, mayPass: boolean): Promise<number> {
+    const thread = await this.call("serve", device, directory, mountedOn, mayPass).catch(() => 0)
+    if (thread === 0) return 0
     closeFile(device)
     closeFile(directory)
-    return true
+    return thread
   }
 
   /** Resolves when the mount is gone: no client has a file of it open. */

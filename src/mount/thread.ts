@@ -30,6 +30,7 @@ import { Later, type Message, type Offers, Port } from "../lib/port.ts"
 import { believed, recoverDatabases } from "../recovery/recover.ts"
 import { Column, Counters } from "../store/counters.ts"
 import { DataDir } from "../store/data-dir.ts"
+import { segmentsPath } from "../store/log/log-segment.ts"
 import { RecentTransactions } from "../store/ltx/recent-transactions.ts"
 import { Positions } from "../store/positions.ts"
 import { SharedFlags } from "../store/shared-flags.ts"
@@ -41,7 +42,7 @@ import { allocate } from "../sys/memory.ts"
 import { Garbage } from "../sys/process/garbage.ts"
 import { isBeingKilled } from "../sys/process/process.ts"
 import { keepSpareDescriptors, refillSpares } from "../sys/spare-descriptors.ts"
-import { ownDescriptors } from "../sys/thread.ts"
+import { ownDescriptors, threadId } from "../sys/thread.ts"
 import { Bypass, NO_PASSTHROUGH } from "./bypass.ts"
 import { CapturedCommits } from "./captured-commits.ts"
 import {
@@ -95,15 +96,16 @@ const SPARE_DESCRIPTORS = 8
 
 const offers: Offers<FsThread & FsThreadOfPeer> = {
   start: (...given) => orFail(() => start(...given)),
-  serve: (device, below, unwanted, on, isToPass) =>
+  serve: (device, below, on, isToPass) =>
     orFail(() => {
       directory.mounted(below)
       mountedOn = on
       mayPass = isToPass
       // Every thread that may write to the data directory keeps its lock.
-      const isOwner = ownDescriptors(unwanted, `${realpathSync(options.dataDir)}/dbs`)
+      const root = realpathSync(options.dataDir)
+      const isOwner = ownDescriptors([`${root}/dbs/`, segmentsPath(root)])
       served = device
-      return isOwner
+      return isOwner ? threadId() : 0
     }),
   follow: () => databases.follow(),
   freeze,

@@ -64,8 +64,11 @@ export interface PeerThread extends DatabaseOwner {
    * does nothing else. Call it on the primary, too, but not while the role changes.
    */
   recover(database: string): RecoveredDatabase
-  /** The mount answers; `device` is its device, for invalidations. */
-  mounted(device: Fd): void
+  /**
+   * The mount answers; `device` is its device, for invalidations, and `fsThread` the kernel's id of the thread that has
+   * it, too, in a table of its own; 0: in that of all. Returns whether that one is used: then the caller closes `device`.
+   */
+  mounted(device: Fd, fsThread: number): boolean
   /** The name of the primary that this node follows has changed. */
   primary(name: string | undefined): void
 

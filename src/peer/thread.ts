@@ -249,7 +249,7 @@ const offers: Offers<PeerThread> = {
       return started.databases.believed
     }),
   recover: (database) => peer().recover(database),
-  mounted: (device) => peer().cache.mounted(device),
+  mounted: (...mount) => peer().cache.mounted(...mount),
   primary: (name) => peer().setPrimary(name),
   judge: (...verdict) => peer().incoming.judge(...verdict),
   ltx: (...part) => peer().incoming.receive(...part),

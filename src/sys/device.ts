@@ -26,7 +26,13 @@ export function yieldCpu(): void {
   libc.sched_yield()
 }
 
-/** Waits for any of a few descriptors. struct pollfd: fd i32@0, events i16@4, revents i16@6. */
+/** Of a region of one page; the descriptors come before it. */
+const LIMIT_OFFSET = 4080
+
+/**
+ * Waits for any of a few descriptors. struct pollfd: fd i32@0, events i16@4, revents i16@6. struct timespec: seconds
+ * i64@0, nanoseconds i64@8.
+ */
 export class Poller {
   readonly #set: Region
   readonly #view: DataView
@@ -44,12 +50,26 @@ export class Poller {
   }
 
   /** Returns when a descriptor is ready, when a signal has come, or after the limit, if one is given. */
-  wait(limitMs = -1): void {
-    const n = libc.poll(this.#set.address, this.#count, limitMs)
+  wait(limitMs?: number): void {
+    const n = libc.ppoll(this.#set.address, this.#count, this.#limit(limitMs), 0)
     if (n >= 0) return
     for (let index = 0; index < this.#count; index++) {
       this.#view.setInt16(index * 8 + 6, 0, true)
     }
+  }
+
+  /** Where it is, as the kernel reads it; 0 for none. */
+  #limit(ms: number | undefined): number {
+    if (ms === undefined) return 0
+    const waitMs = Math.max(0, ms)
+    const seconds = Math.floor(waitMs / 1000)
+    this.#view.setBigInt64(LIMIT_OFFSET, BigInt(seconds), true)
+    this.#view.setBigInt64(
+      LIMIT_OFFSET + 8,
+      BigInt(Math.floor((waitMs - seconds * 1000) * 1e6)),
+      true,
+    )
+    return this.#set.address + LIMIT_OFFSET
   }
 
   /** Whether the descriptor given as number `index` is readable or broken, as of the last wait(). */

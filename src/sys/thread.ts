@@ -8,19 +8,19 @@ const CLONE_FILES = 0x400
 const STANDARD_FD_MAX = 2
 
 /**
- * Gives the calling thread a table of descriptors of its own: those open now, without `unwanted`, all sockets, and
- * files below `directory` that other threads have opened. Those would stay open when the others close them. False where
- * the kernel does not allow it.
+ * Gives the calling thread a table of descriptors of its own: those open now, without all sockets, and without files that
+ * other threads have opened whose path begins with one of `paths`. Those would stay open when the others close them, and
+ * keep their room on the disk when they are removed. False where the kernel does not allow it.
  */
-export function ownDescriptors(unwanted: readonly Fd[], directory: string): boolean {
+export function ownDescriptors(paths: readonly string[]): boolean {
   if (libc.unshare(CLONE_FILES) < 0) return false
   const isOfOthers = (link: string, fd: Fd) =>
-    link.startsWith("socket:") || (link.startsWith(`${directory}/`) && !isOwnFile(fd))
+    link.startsWith("socket:") || (paths.some((path) => link.startsWith(path)) && !isOwnFile(fd))
   const table = "/proc/thread-self/fd"
   const others = readdirSync(table)
     .map(Number)
     .filter((fd) => fd > STANDARD_FD_MAX && isOfOthers(linkOf(`${table}/${fd}`), fd))
-  for (const fd of [...unwanted, ...others]) closeFile(fd)
+  for (const fd of others) closeFile(fd)
   return true
 }
 

@@ -48,6 +48,7 @@ function streamOf({ name, txid, isCandidate = true, hasEverything = true, url }:
 /** A primary at TXID 9 with these replicas. */
 class Scene {
   state: MemberState = "primary"
+  isHeld = true
   readonly clock = new FakeClock()
   /** To whom the role was offered, in order. */
   readonly asked: string[] = []
@@ -62,6 +63,9 @@ class Scene {
         },
         get isPrimary() {
           return scene.state === "primary"
+        },
+        get isHeld() {
+          return scene.isHeld
         },
         settled: async () => {},
         handOff: async ({ node }: HandoffTarget) => {
@@ -437,5 +441,14 @@ test("Handoffs.promote() says when the record that makes this node the primary i
   scene.state = "replica"
   await expect(scene.handoffs.promote()).rejects.toThrow(
     "promote: http://p:1 has handed over its role, but this node has not taken the lease record, see its log",
+  )
+})
+
+test("Handoffs.promote() of a primary resolves only while it holds the lease", async () => {
+  const scene = new Scene([])
+  await scene.handoffs.promote()
+  scene.isHeld = false
+  await expect(scene.handoffs.promote()).rejects.toThrow(
+    /does not hold the lease now and takes no writes; it goes on by itself/,
   )
 })

@@ -2,7 +2,16 @@
 
 import { Database } from "bun:sqlite"
 import { expect } from "bun:test"
-import { copyFileSync, mkdtempSync, readFileSync, statSync } from "node:fs"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import {
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+} from "node:fs"
 import { join } from "node:path"
 import { readWalIndexHeader } from "../../src/sqlite/wal-index.ts"
 import { WAL_INDEX_BLOCK_SIZE } from "../../src/sqlite/wal-index-block.ts"
@@ -18,10 +27,11 @@ import {
   start,
 } from "../support/client.ts"
 import { LongClient } from "../support/long-client.ts"
-import { test } from "../support/mount-test.ts"
+import { passingTest, test } from "../support/mount-test.ts"
 import { flagsOf, Scope, SEEN_LOCKS, type TestNode } from "../support/node.ts"
 import { pair } from "../support/pair.ts"
 import { rounds } from "../support/random.ts"
+import { until } from "../support/until.ts"
 import { checkingReader, fullWriter, ROWS, SCHEMA } from "../support/whole-rows.ts"
 
 /** Transactions that readers of every kind see; in the long form 120. */
@@ -238,3 +248,74 @@ test("a replica that is killed while it waits for its own mount ends by itself, 
   await expectSame(primary, again, "a.db")
   await expectQuiet(again, primary)
 }, 30_000)
+
+/** Holds a thread of another process where it is, until this ends: ptrace(2), PTRACE_SEIZE and PTRACE_INTERRUPT. */
+const HOLD = `my ($call, $thread) = map { $_ + 0 } @ARGV;
+  syscall($call, 0x4206, $thread, 0, 0) == 0 && syscall($call, 0x4207, $thread, 0, 0) == 0 or die "ptrace: $!";
+  $| = 1; print "held"; sleep 60`
+const PTRACE = process.arch === "arm64" ? 117 : 101
+/** The kernel keeps the file locked until the request is answered. */
+const CHANGE = `open F, "<", $ARGV[0] or die; $| = 1; print "open"; <STDIN>; chmod 0600, *F or exit 5`
+
+/** The threads that have the mount's descriptor: the others have a table without it. */
+function threadsOfMount(pid: number): number[] {
+  const isDevice = (path: string) => {
+    try {
+      return readlinkSync(path) === "/dev/fuse"
+    } catch {
+      return false
+    }
+  }
+  const threads = readdirSync(`/proc/${pid}/task`)
+  return threads
+    .filter((thread) => {
+      const table = `/proc/${pid}/task/${thread}/fd`
+      return readdirSync(table).some((fd) => isDevice(`${table}/${fd}`))
+    })
+    .map(Number)
+}
+
+passingTest(
+  "a replica that is killed while it waits for a file that a client has locked ends, and the client hears of it",
+  async () => {
+    await using scope = new Scope()
+    const primary = await scope.node()
+    const replica = await scope.node({ follows: primary })
+    sqlite3(primary, "a.db", `pragma journal_mode = wal; ${SCHEMA} ${ROWS}`)
+    await caughtUp(primary, replica, "a.db")
+    const reader = new LongClient(scope, replica, "a.db") // which makes the WAL, and keeps it
+    await reader.rows("select count(*) from t")
+    sqlite3(primary, "a.db", "update t set v = 1")
+    await caughtUp(primary, replica, "a.db")
+    const threads = threadsOfMount(replica.pid)
+    expect(threads).toHaveLength(1)
+    const perl = async (...words: readonly (string | number)[]) => {
+      const child = spawn("perl", ["-e", ...words.map(String)], {
+        stdio: ["pipe", "pipe", "inherit"],
+      })
+      scope.defer(() => void child.kill("SIGKILL"))
+      await once(child.stdout, "data")
+      return child
+    }
+    const client = await perl(CHANGE, join(replica.mount, "a.db-wal"))
+    const holder = await perl(HOLD, PTRACE, threads[0] as number)
+    const ended = once(client, "exit")
+    client.stdin.write("\n")
+    await Bun.sleep(200)
+    sqlite3(primary, "a.db", "update t set v = 2")
+    const isStuck = () => {
+      const at = (thread: string) =>
+        readFileSync(`/proc/${replica.pid}/task/${thread}/wchan`, "utf8")
+      return readdirSync(`/proc/${replica.pid}/task`).map(at).includes("fuse_file_write_iter")
+    }
+    await until("the peer thread waits for the file", isStuck)
+    replica.signal("SIGKILL")
+    holder.kill("SIGKILL") // as its tracer it would have to wait for the thread
+    await replica.exited
+    expect(await ended).toEqual([5, null])
+    await reader.close("SIGKILL")
+    const again = await scope.again(replica, { follows: primary })
+    await expectSame(primary, again, "a.db")
+  },
+  60_000,
+)

@@ -38,7 +38,7 @@ class Peer implements Disposable {
     const { logger: log } = new RecordedLog()
     const { signal } = new AbortController()
     const cache = new MountCache(this.#fuseDir, log)
-    cache.mounted(this.#device)
+    cache.mounted(this.#device, 0)
     const common = { fuseDir: this.#fuseDir, dataDir, positions, log, signal }
     const locks = new HeldLocks({ ...common, hostname: "here" })
     this.databases = new ReplicaDatabases({

@@ -286,7 +286,7 @@ export class SimulatedFsThread {
         }
         return []
       },
-      serve: () => true,
+      serve: () => 1,
       follow: () => undefined,
       freeze: (snapshot, database) => {
         const captured = this.#captured.get(database)

@@ -246,7 +246,7 @@ export class SimulatedPeerThread {
         return []
       },
       recover: () => ({ kind: "refused", problem: "", mayPass: false }),
-      mounted: nothing,
+      mounted: () => true,
       primary: nothing,
       judge: (file, database, verdict) => {
         this.#begin(file, database).verdict = verdict

@@ -74,6 +74,15 @@ describe("prepareSegment()", () => {
     expect(directory.segment(1).every((byte) => byte === 0)).toBe(true)
   })
 
+  test("does not fill a disk that has room for it, and for little else", async () => {
+    using directory = emptyDirectory()
+    const prepared = prepareSegment(directory.root, 0, always, 15.9 * 2 ** 20)
+    expect(prepared).rejects.toThrow(/15\.9 MiB are free, 16\.0 MiB should be/)
+    await Bun.sleep(20)
+    expect(logFiles(directory.root)).toEqual([])
+    expect(await prepareSegment(directory.root, 0, always, 16 * 2 ** 20)).toBe(true)
+  })
+
   test("leaves nothing when it is not wanted any more", async () => {
     using directory = emptyDirectory()
     let looks = 0

@@ -22,7 +22,7 @@ import type { NodeAnswer } from "../node-client.ts"
 import type { ReplicaProgress } from "../replica/replica-progress.ts"
 import { NO_CLUSTER } from "./cluster-id.ts"
 import { LEASE_PATH, type LeaseNode } from "./lease.ts"
-import type { Member } from "./member.ts"
+import { type Member, withoutLease } from "./member.ts"
 import type { HandoffTarget } from "./offer.ts"
 import type { PeerAnswer } from "./peer-check.ts"
 import type { StaticLease } from "./static-lease.ts"
@@ -66,7 +66,7 @@ export interface ConnectedReplica {
 }
 
 export interface HandoffsContext {
-  readonly member: Pick<Member, "state" | "isPrimary" | "settled" | "handOff">
+  readonly member: Pick<Member, "state" | "isPrimary" | "isHeld" | "settled" | "handOff">
   readonly lease: Pick<StaticLease, "id" | "record">
   readonly streams: Iterable<ConnectedReplica>
   readonly progress: Pick<ReplicaProgress, "missing">
@@ -179,7 +179,8 @@ export class Handoffs {
   /** Asks the primary for its role. Resolves when this node is the primary. */
   async promote(): Promise<void> {
     const { member, lease, call, hear, isConnected, primaryUrl } = this.#context
-    if (member.state === "primary") return
+    if (member.state === "primary" && member.isHeld) return
+    if (member.state === "primary") throw withoutLease()
     if (member.isPrimary) {
       const problem = "this node is the primary and is handing its role over"
       throw new LitefsError(

@@ -102,6 +102,13 @@ export interface MemberOptions extends PeerCalls {
   isProven(heard: HeardLease): boolean
 }
 
+/** It takes no writes, and who asked for its role must not think that it does. */
+export function withoutLease(): LitefsError {
+  const problem = "this node is the primary, but does not hold the lease now and takes no writes"
+  const advice = "it goes on by itself when the store of the lease answers, see litefs info"
+  return new LitefsError("unavailable", `cannot promote: ${problem}; ${advice}`)
+}
+
 const NO_FORCE = `Cannot promote by force: this node ${NO_CLUSTER}; to begin a new cluster, start it with --primary`
 
 export class Member {
@@ -336,6 +343,7 @@ export class Member {
   async force(): Promise<void> {
     await this.#alone(async () => {
       this.#checkStarted()
+      if (this.isPrimary && !this.isHeld) throw withoutLease()
       if (this.isPrimary) return
       const { lease } = this.#options
       if (this.#maker.force !== undefined) {

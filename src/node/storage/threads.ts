@@ -22,7 +22,7 @@ import { PeerWorker } from "../../peer/peer-worker.ts"
 import type { LastRun } from "../../recovery/recover.ts"
 import type { DataDir } from "../../store/data-dir.ts"
 import type { SharedLag } from "../../store/shared-lag.ts"
-import type { Fd } from "../../sys/file.ts"
+import { closeFile, type Fd } from "../../sys/file.ts"
 import type { FileAccess } from "../../sys/file-access.ts"
 import {
   abortMount,
@@ -236,9 +236,13 @@ export class Threads {
     this.#notifier = notifier
     const mayPass = this.#obstacle === undefined
     const on = this.#mountDevice ?? ""
-    this.#isOwnedByThread = await this.fs.serve(mount, [notifier], on, mayPass)
+    const fsThread = await this.fs.serve(mount, on, mayPass)
+    this.#isOwnedByThread = fsThread !== 0
     await this.#decideCapture(mayPass)
-    this.peer.tell("mounted", notifier)
+    if (await this.peer.call("mounted", notifier, fsThread).catch(() => false)) {
+      this.#notifier = undefined
+      closeFile(notifier)
+    }
     this.#mounted.resolve()
     this.#stopLooking = every(systemClock, LOOK_MS, () => this.#look())
     void this.fs.unmounted.then(() => {

@@ -3,6 +3,10 @@
  *
  * Only the peer thread does this: on the thread that answers requests it can deadlock in the kernel. It may block while
  * the fs thread answers a request that holds a page of the file.
+ *
+ * It has no descriptor of the mount meanwhile, where it can borrow that of the fs thread. When the process is killed, the
+ * mount has to go with the fs thread: the peer thread may wait for a file that a client has locked whose request nobody
+ * answers any more, and such a wait ends with the mount alone (Linux: fuse_file_write_iter, inode_lock).
  */
 import { ROOT_ID } from "../../fuse/filesystem.ts"
 import { NOTIFY_SIZE, Notifier } from "../../fuse/notify.ts"
@@ -11,16 +15,17 @@ import { writeDevice } from "../../sys/device.ts"
 import { Errno, SysError } from "../../sys/errno.ts"
 import type { Fd } from "../../sys/file.ts"
 import { allocate } from "../../sys/memory.ts"
+import type { OtherThreadsFile } from "../../sys/process/pidfd.ts"
 
 /** With this many ranges, forgetting the whole file costs less. */
 const RANGE_COUNT_MAX = 64
 
 export class KernelCache {
-  readonly #device: Fd
+  readonly #device: Fd | OtherThreadsFile
   readonly #message = allocate(Math.max(NOTIFY_SIZE, 4096))
   readonly #notifier = new Notifier(this.#message)
 
-  constructor(device: Fd) {
+  constructor(device: Fd | OtherThreadsFile) {
     this.#device = device
   }
 
@@ -52,7 +57,12 @@ export class KernelCache {
   }
 
   #send(size: number): void {
-    const result = writeDevice(this.#device, this.#message.address, size)
+    if (typeof this.#device === "number") this.#write(this.#device, size)
+    else this.#device.use((device) => this.#write(device, size))
+  }
+
+  #write(device: Fd, size: number): void {
+    const result = writeDevice(device, this.#message.address, size)
     // ENOENT: the kernel does not know it. ENODEV, ENOTCONN: the mount is gone.
     if (result >= 0 || result === -Errno.ENOENT) return
     if (result === -Errno.ENODEV || result === -Errno.ENOTCONN) return

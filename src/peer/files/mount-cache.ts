@@ -7,6 +7,7 @@ import type { Logger } from "../../lib/log.ts"
 import type { CachedRange } from "../../mount/contract.ts"
 import { Errno, SysError } from "../../sys/errno.ts"
 import type { Fd } from "../../sys/file.ts"
+import { OtherThreadsFile } from "../../sys/process/pidfd.ts"
 import { KernelCache } from "./kernel-cache.ts"
 import { nodeIdAt } from "./mounted-files.ts"
 
@@ -20,8 +21,11 @@ export class MountCache {
     this.#log = log
   }
 
-  mounted(device: Fd): void {
-    this.#cache = new KernelCache(device)
+  /** Returns whether it uses the descriptor of the fs thread, and not that of this one. `fsThread`: 0 if they are one. */
+  mounted(device: Fd, fsThread: number): boolean {
+    const borrowed = fsThread === 0 ? undefined : OtherThreadsFile.of(fsThread, device)
+    this.#cache = new KernelCache(borrowed ?? device)
+    return borrowed !== undefined
   }
 
   get kernel(): KernelCache {

@@ -27,7 +27,12 @@ export const SEGMENT_SIZE = 8 * 1024 * 1024
 
 const ZEROS_SIZE = 65536
 export function segmentPath(root: string, index: number): string {
-  return join(root, `commit-log.${index}`)
+  return `${segmentsPath(root)}${index}`
+}
+
+/** With what the path of each segment begins, also of one that is being made. */
+export function segmentsPath(root: string): string {
+  return join(root, "commit-log.")
 }
 
 /**

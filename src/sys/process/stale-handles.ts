@@ -35,6 +35,7 @@ import { type LockKind, tryLock } from "../locks.ts"
 import { allocate } from "../memory.ts"
 import { pathAddress } from "../path.ts"
 import { userId } from "../thread.ts"
+import { copyDescriptor, openPidFd } from "./pidfd.ts"
 
 export interface StaleHandles {
   /** Processes that have files of the mount open. */
@@ -116,9 +117,9 @@ export function dropStaleHandles(
 
 /** Whether the kernel knows the call, and no filter of this process forbids it: tried on itself. */
 export function canCopyDescriptors(): boolean {
-  const pidFd = libc.syscall(SYS_PIDFD_OPEN, process.pid, 0, 0, 0, 0)
+  const pidFd = openPidFd(process.pid)
   if (pidFd < 0) return false
-  const copy = libc.syscall(SYS_PIDFD_GETFD, pidFd, pidFd, 0, 0, 0)
+  const copy = copyDescriptor(pidFd, pidFd)
   closeFile(pidFd)
   if (copy >= 0) closeFile(copy)
   return copy >= 0
@@ -191,11 +192,11 @@ class Holder {
 
   /** False when this process may not access it. */
   enter(): boolean {
-    const pidFd = libc.syscall(SYS_PIDFD_OPEN, this.pid, 0, 0, 0, 0)
+    const pidFd = openPidFd(this.pid)
     if (pidFd < 0) return errno() === Errno.ESRCH
     this.#pidFd = pidFd
     for (const target of this.#fds) {
-      const fd = libc.syscall(SYS_PIDFD_GETFD, pidFd, target, 0, 0, 0)
+      const fd = copyDescriptor(pidFd, target)
       const error = fd < 0 ? errno() : 0
       if (error === 0) this.#copies.push({ fd, path: pathOf(this.pid, target) })
       else if (error !== Errno.EBADF && error !== Errno.ESRCH) {
@@ -435,8 +436,6 @@ function attempt<T>(act: () => T): T | undefined {
 }
 
 /** The same on x86-64 and arm64. */
-const SYS_PIDFD_OPEN = 434
-const SYS_PIDFD_GETFD = 438
 const SYS_PROCESS_MADVISE = 440
 const MADV_PAGEOUT = 21
 const POSIX_FADV_DONTNEED = 4
