@@ -92,7 +92,7 @@ export class ClusterId {
       )
     }
     this.#keep(makeClusterId(random))
-    if (!hasDatabases) return
+    if (!hasDatabases) return log.info("began a new cluster", { id: this.#value, file: this.#path })
     log.warn(
       "made a cluster id for the databases that are here; nodes of a cluster that they come from refuse this node",
       { id: this.#value },

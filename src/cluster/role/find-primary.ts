@@ -114,7 +114,7 @@ async function answerOf({ ask }: FindPrimaryContext, url: string): Promise<PeerA
   try {
     return await ask(url)
   } catch (error) {
-    log.info("a peer cannot be asked who the primary is", {
+    log.info("a node cannot be asked who the primary is", {
       ...{ url, problem: connectProblem(url, error).message },
     })
     return undefined

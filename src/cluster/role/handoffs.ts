@@ -347,6 +347,7 @@ export class Handoffs {
     }
     lines.push(
       `${this.#link()}. When it comes back it follows this node, and keeps what only it has: litefs diverged list.`,
+      `Start it with --primary-url ${self().url}: as --primary without a --peer it takes writes until it has heard of this node.`,
       "If its data directory was lost it may have begun a cluster of its own and does not follow: stop it, remove that",
       `directory, and start it with --primary-url ${self().url}.`,
     )
