@@ -202,12 +202,17 @@ export class SimulatedFsThread {
       if (flags.raiseChanged()) this.#port.tell("changed")
     }
     account.reached(name, { database, before, after: pos, pages, isNew: true })
+    if (isOwn) {
+      // It is committed then, also when the process is stopped before anybody hears of it.
+      process.scheduler.after(this.#thread.doneAtMs - process.scheduler.nowMs, () => {
+        if (process.isAlive) account.committed(name, database, pos)
+      })
+    }
     this.#thread.show(() => {
       const slot = positions.add(database)
       positions.write(slot, { pos, pageSize, commit, timestampMs }, undefined)
       const bytes = disk.following(database, before)?.bytes
       if (isOwn && bytes !== undefined) recent.add(slot, pos.txid, bytes)
-      if (isOwn) account.committed(name, database, pos)
       tell()
       process.after(STORE_MS, () => {
         if (positions.read(slot).pos.txid === pos.txid) positions.markStored(slot)

@@ -38,6 +38,10 @@ describe("simulated clusters", () => {
   /** What each has found was mended. A seed is another run when what it goes through has changed. */
   test.each([
     [21111, "a borrowed commit is answered only for the history of the primary that has taken it"],
+    [
+      17503,
+      "a commit counts when it is durable, not when the process goes on that was stopped then",
+    ],
     [23366, "what a node lacks that somebody forces into the role may be lost"],
   ])(
     "seed %d: %s",
