@@ -1,6 +1,8 @@
 /** A primary and a replica that follows it, both mounted, which end with the test. */
 import { caughtUp, sqlite3 } from "./client.ts"
 import { type NodeOptions, Scope, type TestNode } from "./node.ts"
+import { infoOf } from "./node-api.ts"
+import { until } from "./until.ts"
 
 export interface PairOptions {
   /** Of both nodes, beside their own. */
@@ -27,6 +29,11 @@ export class Pair extends Scope {
     this.#nodes.replica = replica
     const setup = mode === undefined ? sql : `pragma journal_mode = ${mode}; ${sql}`
     if (setup === "") return
+    // On a busy machine the replica would acknowledge the first commit later than that waits.
+    if ([...flags, ...(options.primary?.flags ?? [])].includes("--sync-replicas")) {
+      const isHeard = async () => ((await infoOf(primary)).sync?.acknowledging ?? 0) > 0
+      await until("the replica acknowledges", isHeard)
+    }
     sqlite3(primary, "a.db", setup)
     await caughtUp(primary, replica, "a.db")
   }
