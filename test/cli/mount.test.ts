@@ -276,7 +276,7 @@ describe("litefs mount refuses", () => {
     [["--primary", "--hostname", "line\n"], "it should be one word"],
   ])("%j", async (args, problem) => {
     const [flag, value] = args.slice(-2)
-    const shown = value?.replace("me:pw@", "***@")
+    const shown = value?.replace("me:pw@", "***@").replace("\n", "\\n") // on one line
     expect(await usageErrorOf(args)).toBe(`${flag} is "${shown}", ${problem}`)
   })
 

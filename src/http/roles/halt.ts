@@ -16,13 +16,16 @@
  * transaction does not follow on the present one.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
+import { dirname } from "node:path"
 import type { HaltLocks } from "../../cluster/locks/halt-locks.ts"
+import { headerOf } from "../../cluster/locks/sent-transaction.ts"
 import type { SyncReplicas } from "../../cluster/sync-replicas.ts"
 import type { Clock } from "../../lib/clock.ts"
 import { LitefsError } from "../../lib/errors.ts"
 import { LTX_HEADER_SIZE } from "../../ltx/header.ts"
 import { formatChecksum, formatTxid, parsePos } from "../../ltx/pos.ts"
 import { LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
+import { fileSystemStatus } from "../../sys/file-status.ts"
 import { ACKNOWLEDGES_HEADER, UNSYNCED_HEADER, WANTED_HEADER } from "../../wire/protocol.ts"
 import { databaseNameOf, numberOf } from "../server/query.ts"
 import { senderOf } from "../server/request-log.ts"
@@ -115,7 +118,7 @@ function goneSignal(response: ServerResponse): AbortSignal {
 
 /** Refuses a sender that does not hold the lock, or whose transaction cannot follow, before it reads the body. */
 async function handleTransaction(
-  { locks, mounted, sync }: HaltContext,
+  { locks, mounted, sync, spoolPath }: HaltContext,
   spool: Spool,
   request: IncomingMessage,
   url: URL,
@@ -126,7 +129,10 @@ async function handleTransaction(
   locks.checkHeld(name, id)
   const transaction = await spool.receive(request, TRANSACTION, {
     ...{ startSize: LTX_HEADER_SIZE, endSize: LTX_TRAILER_SIZE },
-    atStart: (start) => locks.checkStart(name, start),
+    atStart: (start) => {
+      locks.checkStart(name, start)
+      checkClaim(name, start, dirname(spoolPath(0)))
+    },
   })
   try {
     await mounted
@@ -135,6 +141,16 @@ async function handleTransaction(
   } finally {
     await transaction.remove()
   }
+}
+
+/** Throws when the database would be larger than the disk: that is nobody's transaction. */
+function checkClaim(name: string, start: Uint8Array, directory: string): void {
+  const { pageSize, commit } = headerOf(start)
+  const { blocks, blockSize } = fileSystemStatus("spool:statfs", directory)
+  const pages = Math.floor((blocks * blockSize) / pageSize)
+  if (blocks === 0 || commit <= pages) return
+  const problem = `it says that the database has ${commit} pages, the whole disk has room for ${pages}`
+  throw new LitefsError("invalid", `Cannot apply a transaction to "${name}": ${problem}`)
 }
 
 async function handleHalt(
