@@ -258,6 +258,7 @@ export class Node {
         ...haltRoutes({
           ...{ locks: halting.locks, clock, id: node.id, mounted: Promise.resolve(), sync },
           spoolPath: (number) => dataDir.spoolPath(number),
+          diskSize: () => 0,
         }),
         ...this.#served.routes,
       },

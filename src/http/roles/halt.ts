@@ -16,7 +16,6 @@
  * transaction does not follow on the present one.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
-import { dirname } from "node:path"
 import type { HaltLocks } from "../../cluster/locks/halt-locks.ts"
 import { headerOf } from "../../cluster/locks/sent-transaction.ts"
 import type { SyncReplicas } from "../../cluster/sync-replicas.ts"
@@ -25,7 +24,6 @@ import { LitefsError } from "../../lib/errors.ts"
 import { LTX_HEADER_SIZE } from "../../ltx/header.ts"
 import { formatChecksum, formatTxid, parsePos } from "../../ltx/pos.ts"
 import { LTX_TRAILER_SIZE } from "../../ltx/trailer.ts"
-import { fileSystemStatus } from "../../sys/file-status.ts"
 import { ACKNOWLEDGES_HEADER, UNSYNCED_HEADER, WANTED_HEADER } from "../../wire/protocol.ts"
 import { databaseNameOf, numberOf } from "../server/query.ts"
 import { senderOf } from "../server/request-log.ts"
@@ -57,6 +55,8 @@ export interface HaltContext {
   readonly mounted: Promise<void>
   /** Where a transaction is kept that is too large for memory. */
   spoolPath(number: number): string
+  /** Of the file system of the data directory, in bytes; 0 where it counts none. */
+  diskSize(): number
 }
 
 export function haltRoutes(context: HaltContext): ApiRoutes {
@@ -118,7 +118,7 @@ function goneSignal(response: ServerResponse): AbortSignal {
 
 /** Refuses a sender that does not hold the lock, or whose transaction cannot follow, before it reads the body. */
 async function handleTransaction(
-  { locks, mounted, sync, spoolPath }: HaltContext,
+  { locks, mounted, sync, diskSize }: HaltContext,
   spool: Spool,
   request: IncomingMessage,
   url: URL,
@@ -131,7 +131,7 @@ async function handleTransaction(
     ...{ startSize: LTX_HEADER_SIZE, endSize: LTX_TRAILER_SIZE },
     atStart: (start) => {
       locks.checkStart(name, start)
-      checkClaim(name, start, dirname(spoolPath(0)))
+      checkClaim(name, start, diskSize())
     },
   })
   try {
@@ -144,11 +144,10 @@ async function handleTransaction(
 }
 
 /** Throws when the database would be larger than the disk: that is nobody's transaction. */
-function checkClaim(name: string, start: Uint8Array, directory: string): void {
+function checkClaim(name: string, start: Uint8Array, diskSize: number): void {
   const { pageSize, commit } = headerOf(start)
-  const { blocks, blockSize } = fileSystemStatus("spool:statfs", directory)
-  const pages = Math.floor((blocks * blockSize) / pageSize)
-  if (blocks === 0 || commit <= pages) return
+  const pages = Math.floor(diskSize / pageSize)
+  if (diskSize === 0 || commit <= pages) return
   const problem = `it says that the database has ${commit} pages, the whole disk has room for ${pages}`
   throw new LitefsError("invalid", `Cannot apply a transaction to "${name}": ${problem}`)
 }

@@ -31,6 +31,7 @@ import { logger } from "../../lib/log.ts"
 import type { LiteFSOptions } from "../../litefs-options.ts"
 import { ProxyServer } from "../../proxy/proxy-server.ts"
 import { systemProblem, watchFullDisk } from "../../sys/errno.ts"
+import { fileSystemStatus } from "../../sys/file-status.ts"
 import { isLoopback } from "../../sys/net/loopback.ts"
 import { DatabaseFilter } from "../../wire/database-filter.ts"
 import { PROXY_HEADER } from "../../wire/protocol.ts"
@@ -250,6 +251,10 @@ export class FrontDoor implements Outside {
         ...haltRoutes({
           ...{ locks: halting.locks, clock, id: node.id, mounted, sync },
           spoolPath: (number) => storage.dataDir.spoolPath(number),
+          diskSize: () => {
+            const { blocks, blockSize } = fileSystemStatus("data:statfs", storage.dataDir.root)
+            return blocks * blockSize
+          },
         }),
         ...this.served.routes,
       },
