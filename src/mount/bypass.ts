@@ -2,7 +2,7 @@
  * The way past this thread: clients write to a WAL and its wal-index without a request, and the kernel tells afterwards
  * that they have (inotify on the file behind).
  *
- *   a write to the WAL ─▶ take(): captured ─▶ followDue(), after ⅛ ms, ¼, ½ … 512: captured ─▶ nothing, until the next
+ *   a write to the WAL ─▶ take(): captured ─▶ followDue(), after 1 ms, 2, 4 … 512: captured ─▶ nothing, until the next
  *
  * A commit is published in the wal-index just after its last write, and of that nobody tells: it is mapped memory. Hence
  * the looks that follow. They go on, one a second, while a client holds WRITE, because it may have been stopped between
@@ -128,7 +128,6 @@ function obstacleOf(error: number): string {
   }
 }
 
-const PAUSE_MS_MIN = 1 / 8
 const PAUSE_MS_MAX = 1024
 
 interface Look {
@@ -151,7 +150,7 @@ export class Looks {
   /** Something was written. */
   begin(follower: Follower): void {
     const { hasFailed = false } = this.#looks.get(follower) ?? {}
-    this.#looks.set(follower, { atMs: this.#clock.monotonicMs(), pauseMs: PAUSE_MS_MIN, hasFailed })
+    this.#looks.set(follower, { atMs: this.#clock.monotonicMs(), pauseMs: 1, hasFailed })
   }
 
   end(follower: Follower): void {
