@@ -31,7 +31,7 @@ const LIMIT_OFFSET = 4080
 
 /**
  * Waits for any of a few descriptors. struct pollfd: fd i32@0, events i16@4, revents i16@6. struct timespec: seconds
- * i64@0, nanoseconds i64@8.
+ * i64@0, nanoseconds i64@8; only the low halves are written, and the others are 0.
  */
 export class Poller {
   readonly #set: Region
@@ -63,12 +63,8 @@ export class Poller {
     if (ms === undefined) return 0
     const waitMs = Math.max(0, ms)
     const seconds = Math.floor(waitMs / 1000)
-    this.#view.setBigInt64(LIMIT_OFFSET, BigInt(seconds), true)
-    this.#view.setBigInt64(
-      LIMIT_OFFSET + 8,
-      BigInt(Math.floor((waitMs - seconds * 1000) * 1e6)),
-      true,
-    )
+    this.#view.setInt32(LIMIT_OFFSET, seconds, true)
+    this.#view.setInt32(LIMIT_OFFSET + 8, (waitMs - seconds * 1000) * 1e6, true)
     return this.#set.address + LIMIT_OFFSET
   }
 
