@@ -3,8 +3,9 @@
  * may trace a process may copy its descriptors; a thread may always copy those of another one of its process.
  */
 import { Errno, SysError } from "../errno.ts"
-import { closeFile, type Fd, O_RDWR, openSpecial } from "../file.ts"
+import { closeFile, type Fd } from "../file.ts"
 import { errno, libc } from "../libc.ts"
+import { makeRoom } from "../spare-descriptors.ts"
 
 /** The same on x86-64 and arm64. */
 const SYS_PIDFD_OPEN = 434
@@ -27,12 +28,10 @@ export function copyDescriptor(pidFd: Fd, fd: Fd): number {
 export class OtherThreadsFile {
   readonly #pidFd: Fd
   readonly #fd: Fd
-  #spare: Fd | undefined
 
   private constructor(pidFd: Fd, fd: Fd) {
     this.#pidFd = pidFd
     this.#fd = fd
-    this.#spare = openSpecial("fuse:spare", "/dev/null", O_RDWR)
   }
 
   /** Undefined where the kernel is older, or a filter forbids it. `thread` is the kernel's id of it. */
@@ -57,7 +56,6 @@ export class OtherThreadsFile {
       return true
     } finally {
       closeFile(copy)
-      this.#spare ??= openSpecial("fuse:spare", "/dev/null", O_RDWR)
     }
   }
 
@@ -67,11 +65,9 @@ export class OtherThreadsFile {
       if (copy >= 0) return copy
       const error = errno()
       if (error === Errno.ESRCH || error === Errno.EBADF) return undefined
-      if (error !== Errno.EMFILE || this.#spare === undefined) {
+      if (!makeRoom("fuse:copy", error)) {
         throw new SysError(error, "fuse:copy", "copy the descriptor of the mount")
       }
-      closeFile(this.#spare) // clients could take all others
-      this.#spare = undefined
     }
   }
 }
