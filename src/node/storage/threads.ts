@@ -239,7 +239,7 @@ export class Threads {
     const fsThread = await this.fs.serve(mount, on, mayPass)
     this.#isOwnedByThread = fsThread !== 0
     await this.#decideCapture(mayPass)
-    if (await this.peer.call("mounted", notifier, fsThread).catch(() => false)) {
+    if (await this.peer.call("mounted", notifier, fsThread)) {
       this.#notifier = undefined
       closeFile(notifier)
     }
